@@ -1,0 +1,5 @@
+//! The C boundary between host and plugin.
+
+pub mod guest;
+#[cfg(feature = "host")]
+pub mod host;

@@ -1,0 +1,2 @@
+//! litmus-host.
+fn main() {}
