@@ -1,1 +1,10 @@
-//! End to end tests live in `tests/`.
+//! What the end to end tests stand on: the built binary and plugins, a project folder of their own, run files, and an
+//! independent look into the database. Nothing here uses our own code to say what is right.
+
+pub mod artifacts;
+pub mod corpus;
+pub mod database;
+pub mod generate;
+pub mod project;
+
+pub use litmus_conformance::rewrite;

@@ -1,2 +1,70 @@
-//! xtask.
-fn main() {}
+//! Every developer command, as `cargo xtask COMMAND`. Knows no crate of ours: it builds them and runs what comes out.
+
+mod bench;
+mod build;
+mod demo;
+mod dist;
+mod header;
+mod lint;
+mod process;
+mod test;
+mod test_plugins;
+mod torture;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What went wrong, for a person; the commands print it once, at the top.
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "Every developer command of litmus-host", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Forward the real run files of tests/corpus into target/demo/litmus.db and show the result
+    Demo,
+    /// Everything CI runs: format, lints, build, tests, conformance; minutes per part and one line of counts
+    Test,
+    /// Put plugins through the conformance suite, through the built .so and against the real backend
+    TestPlugins(test_plugins::Options),
+    /// Build litmus-host and every plugin, and lay the plugins beside it as plugins/NAME.so
+    Build(build::Options),
+    /// Format and lints; with --full also cargo-deny and typos
+    Lint(lint::Options),
+    /// Write crates/litmus-core/include/litmus_sink.h from the ABI
+    Header(header::Options),
+    /// kill -9 by the hundred, at every phase of a delivery
+    Torture(torture::Options),
+    /// Measure a release build
+    Bench(bench::Options),
+    /// A release build laid out as it installs: target/dist and a .tar.gz
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo => demo::run(),
+        Command::Test => test::run(),
+        Command::TestPlugins(options) => test_plugins::run(&options),
+        Command::Build(options) => build::run(&options),
+        Command::Lint(options) => lint::run(&options),
+        Command::Header(options) => header::run(&options),
+        Command::Torture(options) => torture::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Dist => dist::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -9,6 +9,7 @@
 pub mod abi;
 pub mod digest;
 mod error;
+mod failpoint;
 #[cfg(feature = "reader")]
 pub mod reader;
 mod receipt;
@@ -18,6 +19,8 @@ mod status;
 pub mod tables;
 
 pub use error::SinkError;
+#[doc(hidden)]
+pub use failpoint::failpoint;
 pub use receipt::{AttachmentReceipt, Grade, Receipt};
 pub use run::{Attachment, AttachmentState, Decision, Held, Rank, RunId, Sha256, Summary, decide};
 pub use sink::{Audit, Call, Capabilities, CheckAnswer, Description, OpenMode, Report, Run, Sink, TableStream};

@@ -38,6 +38,11 @@ macro_rules! statuses {
                 match self { $(Self::$name => $text,)* }
             }
 
+            /// What it means, in one sentence.
+            pub const fn doc(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
+            }
+
             /// What the host does after it.
             pub const fn class(self) -> RetryClass {
                 match self { $(Self::$name => RetryClass::$class,)* }

@@ -1,2 +1,17 @@
-//! litmus-host.
-fn main() {}
+//! litmus-host: forwards finished Litmus test runs to databases, cloud storage and syslog.
+//!
+//! - [`cli`]: the commands. [`config`]: flags over environment over file. [`plugins`]: where plugins are looked for.
+//! - [`engine`]: delivery; [`engine_api`]: what the commands and the engine say to each other.
+//! - [`ledger`]: what is known of each file and delivery. [`output`]: tables, JSON, log, progress.
+
+mod cli;
+mod config;
+mod engine;
+mod engine_api;
+mod ledger;
+mod output;
+mod plugins;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,1 +1,12 @@
-//! A plugin that misbehaves on request.
+//! A plugin that misbehaves on request: for tests of the host, the engine and the conformance suite.
+//!
+//! Left alone it is a well-behaved sink into a file of JSON lines (`log`). Each field of its configuration is one way to
+//! misbehave.
+
+mod config;
+mod sink;
+mod store;
+
+use sink::HostileSink;
+
+litmus_core::export_sink!(HostileSink);

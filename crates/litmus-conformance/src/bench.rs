@@ -1,0 +1,211 @@
+//! What a case stands on: the plugin, an empty folder for destinations, run files, and the calls it makes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use litmus_core::abi::host::{HostCall, Instance, Plugin, RunSource};
+use litmus_core::digest::{Conversions, Digests};
+use litmus_core::reader::Store;
+use litmus_core::{Audit, Capabilities, OpenMode, Report, RunId, SinkError, Status};
+use serde_json::Value;
+
+use crate::Declaration;
+use crate::case::Broken;
+use crate::source::Source;
+
+/// How long a call of a case may take before its case fails.
+const CALL_MAX: Duration = Duration::from_secs(30);
+
+/// What came of one `deliver`: a report a run, in the order of the batch, and how the call ended.
+pub(crate) struct Delivered {
+    pub(crate) reports: Vec<Option<Report>>,
+    pub(crate) ended: Result<(), SinkError>,
+    pub(crate) took: Duration,
+}
+
+/// The plugin under test, and all that a case needs to try it.
+pub(crate) struct Bench {
+    pub(crate) plugin: Plugin,
+    declaration: Declaration,
+    corpus: PathBuf,
+    folder: PathBuf,
+}
+
+impl Bench {
+    pub(crate) fn new(plugin: Plugin, declaration: Declaration, corpus: PathBuf, folder: PathBuf) -> Self {
+        Self { plugin, declaration, corpus, folder }
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.plugin.description().capabilities
+    }
+
+    /// A folder of the case's own, made when first asked for.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf, Broken> {
+        let folder = self.folder.join(name);
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// The configuration of the destination of this name; each name is another destination.
+    pub(crate) fn config(&self, destination: &str) -> Result<Value, Broken> {
+        Ok(self.declaration.config_in(&self.folder(destination)?))
+    }
+
+    /// Connects to the destination of this name.
+    pub(crate) fn open(&self, destination: &str) -> Result<Instance, Broken> {
+        self.open_with(&self.config(destination)?, OpenMode::Live).map_err(|error| format!("open: {error}"))
+    }
+
+    pub(crate) fn open_with(&self, config: &Value, mode: OpenMode) -> Result<Instance, SinkError> {
+        self.plugin.open(config, mode, &call(&|| false))
+    }
+
+    /// Every run of the corpus, in order of its data dir and path.
+    pub(crate) fn runs(&self) -> Result<Vec<Source>, Broken> {
+        let mut runs = Vec::new();
+        for data_dir in data_dirs(&self.corpus)? {
+            let store = Store::open(&data_dir).map_err(|error| error.to_string())?;
+            let (files, errors) = store.walk();
+            if let Some(error) = errors.first() {
+                return Err(error.to_string());
+            }
+            for file in files {
+                runs.push(Source::open(&store, &file.path)?);
+            }
+        }
+        if runs.is_empty() { Err(format!("{} holds no run file", self.corpus.display())) } else { Ok(runs) }
+    }
+
+    /// A few small ones.
+    pub(crate) fn few_runs(&self, count: usize) -> Result<Vec<Source>, Broken> {
+        let mut runs = self.runs()?;
+        // A bigger file proves no more here, and a case should take a second.
+        runs.sort_by_key(|run| run.rank().rows);
+        runs.retain(|run| run.rank().rows > 2);
+        runs.truncate(count);
+        if runs.len() == count { Ok(runs) } else { Err(format!("the corpus has fewer than {count} runs")) }
+    }
+}
+
+/// `CORPUS/RELEASE/SOURCE/data`, or the folder itself where it holds `runs/`.
+fn data_dirs(corpus: &Path) -> Result<Vec<PathBuf>, Broken> {
+    if corpus.join("runs").is_dir() {
+        return Ok(vec![corpus.to_path_buf()]);
+    }
+    let folders = |path: &Path| -> Result<Vec<PathBuf>, Broken> {
+        let entries = fs::read_dir(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut found: Vec<_> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+        found.retain(|path| path.is_dir());
+        found.sort();
+        Ok(found)
+    };
+    let mut found = Vec::new();
+    for release in folders(corpus)? {
+        found.extend(folders(&release)?.into_iter().map(|source| source.join("data")).filter(|path| path.is_dir()));
+    }
+    Ok(found)
+}
+
+/// A first attempt with a deadline.
+pub(crate) fn call(is_cancelled: &(dyn Fn() -> bool + Sync)) -> HostCall<'_> {
+    HostCall { attempt: 1, deadline: Some(Instant::now() + CALL_MAX), is_cancelled, dry_run: false }
+}
+
+/// Delivers a batch and gathers its reports.
+pub(crate) fn deliver(instance: &Instance, runs: &[Source]) -> Delivered {
+    deliver_in(instance, runs, &call(&|| false))
+}
+
+/// The same in a call of the case's own.
+pub(crate) fn deliver_in(instance: &Instance, runs: &[Source], call: &HostCall<'_>) -> Delivered {
+    let sources: Vec<Arc<dyn RunSource>> = runs.iter().map(|run| Arc::new(run.clone()) as Arc<dyn RunSource>).collect();
+    let reports = Mutex::new(vec![None; runs.len()]);
+    let started = Instant::now();
+    let ended = instance.deliver(call, &sources, &|at, report| {
+        reports.lock().expect("no report panics")[at] = Some(report);
+    });
+    let reports = reports.into_inner().expect("no report panics");
+    Delivered { reports, ended, took: started.elapsed() }
+}
+
+impl Delivered {
+    /// How a run of the batch ended; an error of the call speaks for those not reported.
+    pub(crate) fn status(&self, at: usize) -> Option<Status> {
+        let of_call = || self.ended.as_ref().err().map(SinkError::status);
+        self.reports[at].as_ref().map(|report| report.status).or_else(of_call)
+    }
+
+    /// Broken unless every run ended so.
+    pub(crate) fn all(&self, expected: Status, runs: &[Source]) -> Result<(), Broken> {
+        for (at, run) in runs.iter().enumerate() {
+            let found = self.status(at);
+            if found != Some(expected) {
+                let found = found.map_or("not reported".to_owned(), |status| status.to_string());
+                let message = self.reports[at].as_ref().map_or(String::new(), |report| report.message.clone());
+                let of_call = self.ended.as_ref().err().map_or(String::new(), ToString::to_string);
+                return Err(format!("{}: {found} where {expected} was promised {message} {of_call}", run.name()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Broken unless the destination holds exactly these runs' rows, read back by the plugin's audit.
+pub(crate) fn holds(instance: &Instance, runs: &[Source]) -> Result<(), Broken> {
+    let audits = audit(instance, runs)?;
+    for run in runs {
+        let audit = audits.get(&run.run_id()).ok_or(format!("{}: the audit does not mention it", run.name()))?;
+        match audit.sha256 {
+            None => return Err(format!("{}: the audit says that it is absent", run.name())),
+            Some(held) if held != run.sha256() => {
+                return Err(format!("{}: the audit names revision {held}, not {}", run.name(), run.sha256()));
+            }
+            Some(_) => (),
+        }
+        let conversions = Conversions::from_names(audit.conversions.keys().map(String::as_str))?;
+        equal(&run.digests(conversions)?, &audit.tables).map_err(|why| format!("{}: {why}", run.name()))?;
+    }
+    Ok(())
+}
+
+/// Broken unless the destination holds none of these runs.
+pub(crate) fn holds_none(instance: &Instance, runs: &[Source]) -> Result<(), Broken> {
+    let audits = audit(instance, runs)?;
+    for run in runs {
+        let audit = audits.get(&run.run_id()).ok_or(format!("{}: the audit does not mention it", run.name()))?;
+        let rows: u64 = audit.tables.values().map(|table| table.rows).sum();
+        if audit.sha256.is_some() || rows > 0 {
+            return Err(format!("{}: the destination holds {rows} rows of it", run.name()));
+        }
+    }
+    Ok(())
+}
+
+fn audit(instance: &Instance, runs: &[Source]) -> Result<BTreeMap<RunId, Audit>, Broken> {
+    let ids: Vec<_> = runs.iter().map(RunSource::run_id).collect();
+    let audits = instance.audit(&call(&|| false), &ids).map_err(|error| format!("audit: {error}"))?;
+    let count = audits.len();
+    let by_id: BTreeMap<_, _> = audits.into_iter().map(|audit| (audit.run_id, audit)).collect();
+    if by_id.len() == count { Ok(by_id) } else { Err("the audit answers twice for one run".into()) }
+}
+
+/// Compares what was sent with what is there, table by table.
+pub(crate) fn equal(source: &Digests, found: &Digests) -> Result<(), Broken> {
+    for (table, sent) in source {
+        let there = found.get(table).copied().unwrap_or_default();
+        if *sent != there {
+            return Err(format!(
+                "table {table}: {} rows, digest {} were sent; {} rows, digest {} are there",
+                sent.rows, sent.digest, there.rows, there.digest
+            ));
+        }
+    }
+    match found.keys().find(|table| !source.contains_key(*table)) {
+        Some(unknown) => Err(format!("there is a table {unknown} that nobody sent")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,63 @@
+//! What a case is.
+
+use litmus_core::Capabilities;
+
+use crate::bench::Bench;
+
+/// What a case answers: why the promise is broken.
+pub(crate) type Broken = String;
+
+/// One promise, and how it is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Stable: reports and mutants refer to it.
+    pub name: &'static str,
+    /// What is done, in a line.
+    pub description: &'static str,
+    /// The promise that it proves, as `docs/guarantees.md` words it.
+    pub guarantee: &'static str,
+    /// What the plugin must declare for the case to apply.
+    pub needs: &'static [Need],
+    pub(crate) run: fn(&Bench) -> Result<(), Broken>,
+}
+
+impl Case {
+    /// The first capability that the case needs and the plugin does not declare.
+    pub fn lacks(&self, declared: &Capabilities) -> Option<Need> {
+        self.needs.iter().copied().find(|need| !need.is_met(declared))
+    }
+}
+
+/// A capability that a case needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Delivering a revision twice leaves one.
+    Dedup,
+    /// `audit` works.
+    Audit,
+    /// `deliver` understands a dry run.
+    DryRun,
+    /// More than one thread may be inside `deliver`.
+    Concurrent,
+}
+
+impl Need {
+    /// As `describe` spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Dedup => "dedup",
+            Self::Audit => "audit",
+            Self::DryRun => "dry_run",
+            Self::Concurrent => "max_concurrent_delivers > 1",
+        }
+    }
+
+    const fn is_met(self, declared: &Capabilities) -> bool {
+        match self {
+            Self::Dedup => declared.dedup,
+            Self::Audit => declared.audit,
+            Self::DryRun => declared.dry_run,
+            Self::Concurrent => declared.max_concurrent_delivers > 1,
+        }
+    }
+}

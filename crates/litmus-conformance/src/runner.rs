@@ -1,0 +1,141 @@
+//! Runs cases: each in a child process of its own, so that a crash or a hang is a result.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use litmus_core::Description;
+use litmus_core::abi::host::{LogFn, Plugin};
+
+use crate::bench::Bench;
+use crate::{Case, Declaration, Outcome, Report, Verdict, cases};
+
+/// Lines of a child's standard error that a failure quotes.
+const QUOTED_LINES_MAX: usize = 12;
+
+/// What to run, and with what.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// The plugin's file.
+    pub plugin: PathBuf,
+    /// Its `conformance.toml`.
+    pub declaration: PathBuf,
+    /// Real run files: `RELEASE/SOURCE/data`, or one data dir.
+    pub corpus: PathBuf,
+    /// The program that runs one case when told `--case NAME`: the binary `litmus-conformance`.
+    pub executable: PathBuf,
+    /// Only cases whose name contains this.
+    pub filter: Option<String>,
+}
+
+/// Runs every case, each in a child; `see` is told of each as it ends. An error says why nothing could be run.
+pub fn run_all(suite: &Suite, mut see: impl FnMut(&Outcome)) -> Result<Report, String> {
+    let declaration = Declaration::read(&suite.declaration).map_err(|error| error.to_string())?;
+    let description = describe(suite)?;
+    let chosen = |case: &Case| suite.filter.as_ref().is_none_or(|filter| case.name.contains(filter.as_str()));
+    let mut outcomes = Vec::new();
+    for case in cases().into_iter().filter(chosen) {
+        let started = Instant::now();
+        let verdict = match case.lacks(&description.capabilities) {
+            Some(need) => Verdict::Skipped(need),
+            None => child(suite, &case, Duration::from_secs(declaration.case_seconds_max))?,
+        };
+        let outcome = Outcome { case, verdict, took: started.elapsed() };
+        see(&outcome);
+        outcomes.push(outcome);
+    }
+    let floor = if suite.filter.is_none() { declaration.floor } else { 0 };
+    Ok(Report { description, outcomes, floor })
+}
+
+/// Runs one case in this process, with an empty folder for its destinations; the error says which promise is broken.
+pub fn run_case(name: &str, plugin: &Path, declaration: &Path, corpus: &Path, folder: &Path) -> Result<(), String> {
+    let case = cases().into_iter().find(|case| case.name == name).ok_or(format!("there is no case \"{name}\""))?;
+    let declaration = Declaration::read(declaration).map_err(|error| error.to_string())?;
+    let plugin = Plugin::load(plugin, log_to_stderr()).map_err(|error| error.to_string())?;
+    (case.run)(&Bench::new(plugin, declaration, corpus.to_path_buf(), folder.to_path_buf()))
+}
+
+/// What the plugin says of itself, asked in a child: loading it can crash.
+fn describe(suite: &Suite) -> Result<Description, String> {
+    let output = Command::new(&suite.executable).arg("--describe").arg("--plugin").arg(&suite.plugin).output();
+    let output = output.map_err(|error| format!("{}: {error}", suite.executable.display()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} cannot be loaded ({}): {said}", suite.plugin.display(), output.status));
+    }
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("{}: its description: {error}", suite.plugin.display()))
+}
+
+/// What a plugin says of itself, asked in this process.
+pub fn description(plugin: &Path) -> Result<Description, String> {
+    let plugin = Plugin::load(plugin, log_to_stderr()).map_err(|error| error.to_string())?;
+    Ok(plugin.description().clone())
+}
+
+fn log_to_stderr() -> LogFn {
+    Arc::new(|level, plugin, message| eprintln!("{plugin} [{level}] {message}"))
+}
+
+fn child(suite: &Suite, case: &Case, at_most: Duration) -> Result<Verdict, String> {
+    let work = tempfile::Builder::new().prefix("litmus-conformance-").tempdir().map_err(|error| error.to_string())?;
+    let said = |name: &str| File::create(work.path().join(name)).map_err(|error| error.to_string());
+    let mut child = Command::new(&suite.executable)
+        .args(["--case", case.name, "--plugin"])
+        .arg(&suite.plugin)
+        .arg("--config")
+        .arg(&suite.declaration)
+        .arg("--corpus")
+        .arg(&suite.corpus)
+        .arg("--folder")
+        .arg(work.path().join("destinations"))
+        .stdin(Stdio::null())
+        // Files, not pipes: a plugin that logs a lot must not stand still because nobody reads.
+        .stdout(said("stdout")?)
+        .stderr(said("stderr")?)
+        .spawn()
+        .map_err(|error| format!("{}: {error}", suite.executable.display()))?;
+    let until = Instant::now() + at_most;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            let text =
+                |name| String::from_utf8_lossy(&fs::read(work.path().join(name)).unwrap_or_default()).into_owned();
+            return Ok(verdict(status, &text("stdout"), &text("stderr")));
+        }
+        if Instant::now() >= until {
+            child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
+            return Ok(Verdict::TimedOut);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn verdict(status: ExitStatus, stdout: &str, stderr: &str) -> Verdict {
+    let lines: Vec<_> = stderr.lines().collect();
+    let quoted = lines[lines.len().saturating_sub(QUOTED_LINES_MAX)..].join("\n");
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Verdict::Passed,
+        (Some(1), _) => Verdict::Failed(stdout.trim_end().to_owned()),
+        (Some(code), _) => Verdict::Failed(format!("exit code {code}\n{quoted}")),
+        (None, Some(signal)) => Verdict::Crashed(format!("killed by signal {signal}\n{quoted}")),
+        (None, None) => Verdict::Crashed(quoted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_is_a_result_and_a_signal_is_a_crash() {
+        assert_eq!(verdict(ExitStatus::from_raw(0), "", "noise"), Verdict::Passed);
+        assert_eq!(verdict(ExitStatus::from_raw(1 << 8), "row lost\n", ""), Verdict::Failed("row lost".into()));
+        assert_eq!(verdict(ExitStatus::from_raw(11), "", "boom"), Verdict::Crashed("killed by signal 11\nboom".into()));
+        assert_eq!(verdict(ExitStatus::from_raw(101 << 8), "", "p"), Verdict::Failed("exit code 101\np".into()));
+    }
+}

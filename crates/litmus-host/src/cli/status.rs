@@ -1,0 +1,29 @@
+//! `status`: where each sink stands, read beside a running host.
+
+use super::args::StatusArgs;
+use super::failure::{Failure, INCOMPLETE};
+use super::printed;
+use super::session::Session;
+use crate::ledger::{read_status, store_folder};
+use crate::output::{MergedStatus, write_status_json, write_status_table};
+
+pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<u8, Failure> {
+    let state_dir = session.config.state_dir()?;
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let mut status = MergedStatus::default();
+    for store in session.config.stores()? {
+        // The ledger goes by the canonical path; a store that is away has at least its last known one.
+        let data_dir = store.data_dir.canonicalize().unwrap_or(store.data_dir);
+        let folder = store_folder(&state_dir, &data_dir);
+        let found = read_status(&folder, now_ms).map_err(|error| Failure::host(error.to_string()))?;
+        status.add(found.unwrap_or_default());
+    }
+    let mut out = Session::out();
+    let written = if session.is_json() {
+        write_status_json(&mut out, &status)
+    } else {
+        write_status_table(&mut out, &status, session.style)
+    };
+    printed(written.and_then(|()| std::io::Write::flush(&mut out)))?;
+    Ok(if status.needs_attention(args.max_age) { INCOMPLETE } else { 0 })
+}

@@ -1,0 +1,504 @@
+//! The driver of one sink: does for real what its lane decides. It owns the instance, calls the plugin from threads of its
+//! own, and gives up on a call that does not come back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use litmus_core::abi::host::{HostCall, Instance, Plugin, RunSource};
+use litmus_core::{CheckAnswer, OpenMode, Report, RetryClass, RunId, Sha256, SinkError, Status, failpoint};
+use serde_json::{Value, json};
+
+use super::decode::{DecodeCache, OpenRun};
+use super::files::{NotOpened, OpenFiles};
+use super::lane::{End, Ended, Failure, Health, Lane, Now, Outcome, RunReport, Step};
+use super::queue::{Item, SinkQueue};
+use crate::config::{PluginConfig, Redactor};
+use crate::engine_api::{Event, Level, Observer, Stop};
+use crate::ledger::{LedgerError, Settlement};
+
+/// How often a waiting driver looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(250);
+/// A call's deadline is for this many sealed bytes; a larger batch gets more in proportion.
+const DEADLINE_BYTES: u64 = 16 << 20;
+
+/// What wakes a driver.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// There may be something new in the ledger.
+    Look,
+    /// This batch's call came back.
+    Done(u64),
+}
+
+/// What a driver needs.
+pub(crate) struct DriverSpec {
+    pub(crate) name: String,
+    pub(crate) plugin: Plugin,
+    pub(crate) config: PluginConfig,
+    pub(crate) deadline: Duration,
+    pub(crate) grace: Duration,
+    pub(crate) dry_run: bool,
+    pub(crate) files: Arc<OpenFiles>,
+    pub(crate) cache: Option<Arc<DecodeCache>>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) stop: Arc<Stop>,
+    /// This session ends and another begins.
+    pub(crate) session_over: Arc<Stop>,
+    pub(crate) redactor: Redactor,
+    /// Whether the scan is still at it, or watches on.
+    pub(crate) more_may_come: Arc<AtomicBool>,
+}
+
+/// What a sink did in this session.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) delivered: u64,
+    pub(crate) already_present: u64,
+    pub(crate) superseded: u64,
+    /// Batches handed to the sink.
+    pub(crate) batches: u64,
+    /// In a dry run: what would be done.
+    pub(crate) planned: Vec<String>,
+}
+
+/// One call of `deliver` under way.
+struct Running {
+    batch: u64,
+    items: Vec<Item>,
+    shared: Arc<Shared>,
+    deadline: Instant,
+    started: Instant,
+    bytes: u64,
+}
+
+/// What the calling thread and the driver share.
+#[derive(Default)]
+struct Shared {
+    cancel: AtomicBool,
+    reports: Mutex<Vec<Option<RunReport>>>,
+    returned: Mutex<Option<Result<(), SinkError>>>,
+    planned: Mutex<Vec<String>>,
+}
+
+/// Drives one sink until nothing more can be done.
+pub(crate) struct Driver {
+    spec: DriverSpec,
+    lane: Lane,
+    queue: SinkQueue,
+    inbox: Receiver<Message>,
+    outbox: Sender<Message>,
+    epoch: Instant,
+    instance: Option<Arc<Instance>>,
+    running: Vec<Running>,
+    next_batch: u64,
+    tally: Tally,
+    health: Health,
+    told: Instant,
+    stopping_since: Option<Instant>,
+}
+
+fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Driver {
+    pub(crate) fn new(
+        spec: DriverSpec,
+        lane: Lane,
+        queue: SinkQueue,
+        inbox: Receiver<Message>,
+        outbox: Sender<Message>,
+        epoch: Instant,
+    ) -> Self {
+        Self {
+            spec,
+            lane,
+            queue,
+            inbox,
+            outbox,
+            epoch,
+            instance: None,
+            running: Vec::new(),
+            next_batch: 0,
+            tally: Tally::default(),
+            health: Health::Up,
+            told: Instant::now(),
+            stopping_since: None,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.epoch.elapsed(), wall_ms: Timestamp::now().as_millisecond() }
+    }
+
+    /// Runs to the end; an error is the host's own trouble.
+    pub(crate) fn run(mut self) -> Result<(Tally, Health, SinkQueue), LedgerError> {
+        loop {
+            self.tell_health()?;
+            self.heed_stop();
+            let more_may_come = self.spec.more_may_come.load(Ordering::SeqCst);
+            match self.lane.next(self.now(), &mut self.queue, more_may_come)? {
+                Step::Connect => self.connect()?,
+                Step::Audit(items) => self.audit(&items)?,
+                Step::Deliver(items) => self.deliver(items)?,
+                Step::Wait(until) => self.wait(until)?,
+                Step::Finished => break,
+            }
+        }
+        self.lane.put_back(self.now(), &self.queue)?;
+        self.tell_health()?;
+        self.close();
+        Ok((self.tally, self.lane.health().clone(), self.queue))
+    }
+
+    /// The first stop lets calls end within the grace period, the second cancels them.
+    fn heed_stop(&mut self) {
+        if !self.spec.stop.is_stopping() && !self.spec.session_over.is_stopping() {
+            return;
+        }
+        self.lane.stop();
+        let since = *self.stopping_since.get_or_insert_with(Instant::now);
+        if self.spec.stop.is_cancelled() || since.elapsed() >= self.spec.grace {
+            for running in &self.running {
+                running.shared.cancel.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn tell_health(&mut self) -> Result<(), LedgerError> {
+        let health = self.lane.health();
+        if *health != self.health {
+            let why = self.spec.redactor.redact(health.why()).into_owned();
+            // A probe and a change of reason are no news; a change of state is.
+            if health.name() != self.health.name() && !matches!(health, Health::HalfOpen(_)) {
+                self.spec.observer.event(&Event::SinkState {
+                    sink: self.spec.name.clone(),
+                    from: self.health.name(),
+                    to: health.name(),
+                    why: why.clone(),
+                });
+            }
+            self.queue.note_state(&health.name(), &why, Timestamp::now().as_millisecond())?;
+            if !matches!(health, Health::HalfOpen(_)) {
+                self.health = health.clone();
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self) -> Result<(), LedgerError> {
+        self.close();
+        let (plugin, config, dry_run) = (self.spec.plugin.clone(), self.spec.config.clone(), self.spec.dry_run);
+        let opened = self.guarded("open", move |call| {
+            let mode = if dry_run { OpenMode::Offline } else { OpenMode::Live };
+            let instance = plugin.open(config.expose(), mode, call)?;
+            let incarnation = match mode {
+                OpenMode::Live => instance.incarnation().map(str::to_owned),
+                OpenMode::Offline => instance.check(call)?.incarnation,
+            };
+            Ok((instance, incarnation))
+        });
+        let now = self.now();
+        match opened {
+            Some(Ok((instance, incarnation))) => {
+                self.instance = Some(Arc::new(instance));
+                let unconfirmed = self.lane.connected(now, &self.queue, incarnation.as_deref())?;
+                if unconfirmed > 0 {
+                    self.log(
+                        Level::Warn,
+                        format!("the destination is not the one of last time: {unconfirmed} runs are checked there"),
+                    );
+                }
+            }
+            Some(Err(error)) => self.lane.connect_failed(now, &self.failure(&error)),
+            None => self.lane.hung("open"),
+        }
+        Ok(())
+    }
+
+    fn audit(&mut self, items: &[Item]) -> Result<(), LedgerError> {
+        let Some(instance) = self.instance.clone() else { return Ok(()) };
+        let run_ids: Vec<RunId> = items.iter().map(|item| item.run.run_id).collect();
+        let answer = self.guarded("audit", move |call| instance.audit(call, &run_ids));
+        let now = self.now();
+        match answer {
+            Some(Ok(audits)) => {
+                let present: BTreeMap<RunId, Sha256> =
+                    audits.into_iter().filter_map(|audit| Some((audit.run_id, audit.sha256?))).collect();
+                self.lane.audited(now, &self.queue, items, Ok(&present))
+            }
+            Some(Err(error)) => {
+                let failure = self.failure(&error);
+                self.lane.audited(now, &self.queue, items, Err(&failure))
+            }
+            None => {
+                self.lane.hung("audit");
+                Ok(())
+            }
+        }
+    }
+
+    fn deliver(&mut self, items: Vec<Item>) -> Result<(), LedgerError> {
+        let Some(instance) = self.instance.clone() else {
+            // The lane connects before it delivers.
+            unreachable!("no instance is open")
+        };
+        let mut sources: Vec<Arc<dyn RunSource>> = Vec::with_capacity(items.len());
+        let mut handed: Vec<Item> = Vec::with_capacity(items.len());
+        for item in items {
+            let cache = self.spec.cache.clone();
+            let opened =
+                self.spec.files.open(&item).and_then(|file| OpenRun::new(file, &item, cache).map_err(NotOpened::Later));
+            let now = self.now();
+            match opened {
+                Ok(source) => {
+                    sources.push(Arc::new(source));
+                    handed.push(item);
+                }
+                Err(NotOpened::Gone(why)) => self.lane.not_handed_over(now, &self.queue, &item, true, why)?,
+                Err(NotOpened::Later(why)) => self.lane.not_handed_over(now, &self.queue, &item, false, &why)?,
+                Err(NotOpened::Ledger(error)) => return Err(error),
+            }
+        }
+        if handed.is_empty() {
+            self.lane.nothing_handed_over();
+            return Ok(());
+        }
+        let bytes: u64 = handed.iter().map(|item| item.run.bytes).sum();
+        let started = Instant::now();
+        let limit = self.spec.deadline.mul_f64((bytes as f64 / DEADLINE_BYTES as f64).max(1.0));
+        let shared = Arc::new(Shared::default());
+        *held(&shared.reports) = vec![None; handed.len()];
+        self.next_batch += 1;
+        let batch = self.next_batch;
+        self.tally.batches += 1;
+        let attempt = handed.iter().map(|item| item.run.tries + 1).max().unwrap_or(1);
+        let stamps = Stamps {
+            plugin: format!("{} {}", self.spec.plugin.description().name, self.spec.plugin.description().version),
+            redactor: self.spec.redactor.clone(),
+        };
+        let (outbox, for_call, dry_run) = (self.outbox.clone(), Arc::clone(&shared), self.spec.dry_run);
+        let deadline = started + limit;
+        spawn(&self.spec.name, move || {
+            let shared = &for_call;
+            let is_cancelled = || shared.cancel.load(Ordering::SeqCst) || Instant::now() >= deadline;
+            let call = HostCall { attempt, deadline: Some(deadline), is_cancelled: &is_cancelled, dry_run };
+            let on_report = |run: usize, report: Report| {
+                if dry_run && let Some(receipt) = &report.receipt {
+                    held(&shared.planned).extend(receipt.planned.iter().cloned());
+                }
+                let report = stamps.stamp(&*sources[run], report);
+                held(&shared.reports)[run] = Some(report);
+            };
+            let returned = instance.deliver(&call, &sources, &on_report);
+            *held(&shared.returned) = Some(returned);
+            // The driver has ended: nobody waits for this call any more.
+            let _ = outbox.send(Message::Done(batch));
+        });
+        self.running.push(Running { batch, items: handed, shared, deadline, started, bytes });
+        Ok(())
+    }
+
+    /// Waits for a message, a deadline, or `until`.
+    fn wait(&mut self, until: Option<Duration>) -> Result<(), LedgerError> {
+        let mut timeout = LOOK;
+        if let Some(until) = until {
+            timeout = timeout.min(until.saturating_sub(self.epoch.elapsed()));
+        }
+        match self.inbox.recv_timeout(timeout) {
+            Ok(Message::Done(batch)) => self.done(batch)?,
+            Ok(Message::Look) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        let grace = self.spec.grace;
+        while let Some(at) = self.running.iter().position(|running| {
+            let limit = match self.stopping_since {
+                Some(since) => running.deadline.min(since + grace),
+                None => running.deadline,
+            };
+            Instant::now() >= limit + grace
+        }) {
+            let running = self.running.swap_remove(at);
+            self.finish(running, End::Abandoned)?;
+        }
+        self.tell_progress()
+    }
+
+    fn done(&mut self, batch: u64) -> Result<(), LedgerError> {
+        // A call that was abandoned may still come back: it is settled already.
+        let Some(at) = self.running.iter().position(|running| running.batch == batch) else { return Ok(()) };
+        let running = self.running.swap_remove(at);
+        let returned = held(&running.shared.returned).take();
+        let cancelled = running.shared.cancel.load(Ordering::SeqCst);
+        let end = match returned {
+            _ if cancelled => End::Stopped,
+            None | Some(Ok(())) => End::Returned,
+            Some(Err(error)) => {
+                let mut failure = self.failure(&error);
+                if failure.status == Status::Cancelled && Instant::now() >= running.deadline {
+                    failure.status = Status::Deadline;
+                    failure.message = "the time allowed for the batch ran out".to_owned();
+                }
+                let sink_well = failure.status.class() == RetryClass::Suspect && self.is_well();
+                End::Failed { failure, sink_well }
+            }
+        };
+        self.finish(running, end)
+    }
+
+    fn is_well(&self) -> bool {
+        let Some(instance) = self.instance.clone() else { return false };
+        let answer: Option<Result<CheckAnswer, SinkError>> = self.guarded("check", move |call| instance.check(call));
+        matches!(answer, Some(Ok(_)))
+    }
+
+    fn finish(&mut self, running: Running, end: End) -> Result<(), LedgerError> {
+        let reports = std::mem::take(&mut *held(&running.shared.reports));
+        failpoint("between_report_and_receipt");
+        let runs = running.items.len() as u64;
+        let ended = self.lane.delivered(self.now(), &self.queue, running.items, Outcome { reports, end })?;
+        for plan in std::mem::take(&mut *held(&running.shared.planned)) {
+            if !self.tally.planned.contains(&plan) {
+                self.tally.planned.push(plan);
+            }
+        }
+        for run in ended {
+            self.tell_run(run);
+        }
+        self.spec.observer.event(&Event::BatchDone {
+            sink: self.spec.name.clone(),
+            runs,
+            bytes: running.bytes,
+            elapsed: running.started.elapsed(),
+        });
+        self.tell_progress()
+    }
+
+    fn tell_run(&mut self, run: Ended) {
+        match (run.settled.to, run.settled.status) {
+            (Settlement::Pending, _) => return,
+            (Settlement::Committed, Status::AlreadyPresent) => self.tally.already_present += 1,
+            (Settlement::Committed, _) => self.tally.delivered += 1,
+            (Settlement::Superseded, _) => self.tally.superseded += 1,
+            _ => {}
+        }
+        self.spec.observer.event(&Event::RunDone {
+            sink: self.spec.name.clone(),
+            run_id: run.run_id,
+            status: run.settled.status,
+            message: run.settled.message,
+        });
+    }
+
+    fn tell_progress(&mut self) -> Result<(), LedgerError> {
+        if self.told.elapsed() < PROGRESS || self.tally.batches == 0 {
+            return Ok(());
+        }
+        self.told = Instant::now();
+        let backlog = self.queue.backlog()?;
+        self.spec.observer.event(&Event::Progress {
+            sink: self.spec.name.clone(),
+            pending: backlog.pending + backlog.waiting,
+            committed: self.tally.delivered + self.tally.already_present,
+        });
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some(instance) = self.instance.take() else { return };
+        // While an abandoned call is inside, the instance is not touched again.
+        let Some(instance) = Arc::into_inner(instance) else { return };
+        let closed = self.guarded("close", move |call| {
+            let flushed = instance.flush(call);
+            flushed.and(instance.close(call))
+        });
+        match closed {
+            Some(Ok(())) => {}
+            Some(Err(error)) => self.log(Level::Warn, format!("closing: {error}")),
+            None => self.lane.hung("close"),
+        }
+    }
+
+    /// Calls the plugin on a thread of its own and waits, not longer than the deadline and the grace period.
+    fn guarded<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&HostCall<'_>) -> T + Send + 'static,
+    ) -> Option<T> {
+        let deadline = Instant::now() + self.spec.deadline;
+        let stop = Arc::clone(&self.spec.stop);
+        let (answer, came) = channel();
+        spawn(&format!("{} {name}", self.spec.name), move || {
+            let is_cancelled = || stop.is_cancelled() || Instant::now() >= deadline;
+            let call = HostCall { attempt: 1, deadline: Some(deadline), is_cancelled: &is_cancelled, dry_run: false };
+            // Nobody waits any more: the call was abandoned.
+            let _ = answer.send(work(&call));
+        });
+        loop {
+            match came.recv_timeout(LOOK) {
+                Ok(answer) => return Some(answer),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    let late = Instant::now() >= deadline + self.spec.grace;
+                    if late || (self.spec.stop.is_cancelled() && Instant::now() >= deadline) {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn failure(&self, error: &SinkError) -> Failure {
+        Failure {
+            status: error.status(),
+            message: self.spec.redactor.redact(&error.to_string()).into_owned(),
+            retry_after: error.retry_after(),
+        }
+    }
+
+    fn log(&self, level: Level, message: String) {
+        let message = self.spec.redactor.redact(&message).into_owned();
+        self.spec.observer.event(&Event::Log { level, target: self.spec.name.clone(), message });
+    }
+}
+
+/// What the host adds to a sink's report.
+struct Stamps {
+    plugin: String,
+    redactor: Redactor,
+}
+
+impl Stamps {
+    fn stamp(&self, run: &dyn RunSource, report: Report) -> RunReport {
+        let receipt = report.receipt.map(|receipt| {
+            let mut whole = json!({
+                "run_id": run.run_id(),
+                "sha256": run.sha256(),
+                "status": report.status.name(),
+                "at": Timestamp::now(),
+                "host": concat!("litmus-host ", env!("CARGO_PKG_VERSION")),
+                "plugin": self.plugin,
+            });
+            if let (Value::Object(whole), Ok(Value::Object(said))) = (&mut whole, serde_json::to_value(&receipt)) {
+                whole.extend(said);
+            }
+            self.redactor.redact(&whole.to_string()).into_owned()
+        });
+        RunReport {
+            status: report.status,
+            message: self.redactor.redact(&report.message).into_owned(),
+            retry_after: report.retry_after,
+            receipt,
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) {
+    // Without a thread nothing can go on; the system is out of them.
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be started");
+}

@@ -1,0 +1,540 @@
+//! A lane: the delivery rules of one sink, as a state machine.
+//!
+//! It decides what happens next and what an answer means; it never waits, calls a plugin or reads a clock. The driver does
+//! that for real, a simulation may do it in its place. Invariants:
+//! - a run leaves the lane through the ledger only: committed, superseded, quarantined, gone, or back in the queue;
+//! - faults of the sink never count against a run; a run is quarantined for its own fault only;
+//! - a batch that fails as a whole for a fault that a run may have is cut in two until the run at fault stands alone;
+//! - while the destination is away, one call at a time asks whether it is back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use litmus_core::{Capabilities, RetryClass, RunId, Sha256, Status};
+
+use super::backoff;
+use super::queue::{Item, SinkQueue};
+use crate::ledger::{Result, Settled, Settlement};
+
+/// Transient failures in a row after which the breaker opens.
+const BREAKER_FAILURES: u32 = 5;
+/// A run that fails a sink alone this often is quarantined.
+const STRIKES_MAX: u32 = 5;
+/// Runs asked about in one `audit`.
+const AUDIT_RUNS: usize = 200;
+
+/// The time, from outside: `mono` only moves forward and drives every wait; `wall_ms` is for the ledger's notes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) mono: Duration,
+    pub(crate) wall_ms: i64,
+}
+
+/// A sink's settings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) batch_runs: usize,
+    pub(crate) batch_bytes: u64,
+    /// Calls of `deliver` at once.
+    pub(crate) concurrency: usize,
+    /// End when the sink has been transiently down this long; `None`: never end (`--watch`).
+    pub(crate) give_up_after: Option<Duration>,
+    /// Nothing is written: what the destination has is asked run by run, not by audit.
+    pub(crate) dry_run: bool,
+}
+
+/// How the sink is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Health {
+    Up,
+    /// It failed; the next try is not far.
+    Degraded(String),
+    /// The breaker is open: it failed again and again.
+    Open(String),
+    /// One probe is under way.
+    HalfOpen(String),
+    /// It cannot go on until somebody mends it: auth, config, schema.
+    Blocked(Status, String),
+    /// Its instance hung past the deadline; it stays down until restart.
+    Down(String),
+}
+
+impl Health {
+    /// The name in `status`.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Up => "up".into(),
+            Self::Degraded(_) => "degraded".into(),
+            Self::Open(_) => "open".into(),
+            Self::HalfOpen(_) => "half_open".into(),
+            Self::Blocked(status, _) => format!("blocked on {status}"),
+            Self::Down(_) => "down".into(),
+        }
+    }
+
+    /// Why it is not up.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Up => "",
+            Self::Degraded(why) | Self::Open(why) | Self::HalfOpen(why) | Self::Blocked(_, why) | Self::Down(why) => {
+                why
+            }
+        }
+    }
+}
+
+/// What the driver does next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Close the old instance if there is one, open a new one; then [`Lane::connected`] or [`Lane::connect_failed`].
+    Connect,
+    /// Ask what the destination still has; then [`Lane::audited`].
+    Audit(Vec<Item>),
+    /// Deliver; then [`Lane::delivered`].
+    Deliver(Vec<Item>),
+    /// Nothing to do until then, or until something happens.
+    Wait(Option<Duration>),
+    /// Nothing more can be done.
+    Finished,
+}
+
+/// A failed call.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) status: Status,
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// One run's report.
+#[derive(Clone, Debug)]
+pub(crate) struct RunReport {
+    pub(crate) status: Status,
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) receipt: Option<String>,
+}
+
+/// How a call of `deliver` ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// By place in the batch; `None`: the sink did not say.
+    pub(crate) reports: Vec<Option<RunReport>>,
+    pub(crate) end: End,
+}
+
+/// How the call itself ended.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Returned,
+    Failed {
+        failure: Failure,
+        /// Whether the sink's own check was well right after it; asked for suspect failures only.
+        sink_well: bool,
+    },
+    /// It did not come back in time, and never will.
+    Abandoned,
+    /// The host asked it to stop.
+    Stopped,
+}
+
+/// How a run ended, for whoever watches.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    pub(crate) run_id: RunId,
+    pub(crate) settled: Settled,
+}
+
+/// The delivery rules of one sink.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    policy: Policy,
+    capabilities: Capabilities,
+    random: fastrand::Rng,
+    health: Health,
+    connected: bool,
+    failures: u32,
+    not_before: Option<Duration>,
+    /// Since when nothing got through.
+    down_since: Option<Duration>,
+    last_progress: Duration,
+    in_flight: usize,
+    /// Parts of batches that failed as a whole; in flight in the ledger.
+    suspects: VecDeque<Vec<Item>>,
+    /// Runs that wait by themselves, by when they are due.
+    waiting: BTreeMap<(Duration, usize, i64), ()>,
+    confirmed: bool,
+    stopping: bool,
+}
+
+impl Lane {
+    pub(crate) fn new(policy: Policy, capabilities: Capabilities, seed: u64) -> Self {
+        Self {
+            policy,
+            capabilities,
+            random: fastrand::Rng::with_seed(seed),
+            health: Health::Up,
+            connected: false,
+            failures: 0,
+            not_before: None,
+            down_since: None,
+            last_progress: Duration::ZERO,
+            in_flight: 0,
+            suspects: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            confirmed: false,
+            stopping: false,
+        }
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Whether what was committed earlier is known to be there still.
+    #[cfg(test)]
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.connected && self.confirmed
+    }
+
+    /// No new batch; what is in flight may end.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// What to do next. `more_may_come` says whether the scan is still at it, or watches on.
+    pub(crate) fn next(&mut self, now: Now, queue: &mut SinkQueue, more_may_come: bool) -> Result<Step> {
+        if self.stopping || matches!(self.health, Health::Down(_)) {
+            return Ok(if self.in_flight == 0 { Step::Finished } else { Step::Wait(None) });
+        }
+        if self.gives_up(now) {
+            return Ok(if self.in_flight == 0 { Step::Finished } else { Step::Wait(None) });
+        }
+        if let Some(until) = self.not_before {
+            if now.mono < until {
+                return Ok(Step::Wait(Some(self.capped(until))));
+            }
+            self.not_before = None;
+        }
+        self.release_due(now, queue)?;
+        if !self.connected {
+            if self.in_flight > 0 {
+                return Ok(Step::Wait(None));
+            }
+            // A destination is opened even with nothing pending: it may be another one than before.
+            if let Health::Degraded(why) | Health::Open(why) | Health::Blocked(_, why) = &self.health {
+                self.health = Health::HalfOpen(why.clone());
+            }
+            return Ok(Step::Connect);
+        }
+        let probing = matches!(self.health, Health::HalfOpen(_));
+        if self.in_flight >= if probing { 1 } else { self.policy.concurrency } {
+            return Ok(Step::Wait(None));
+        }
+        if !self.confirmed {
+            if self.in_flight > 0 {
+                return Ok(Step::Wait(None));
+            }
+            let items = queue.unconfirmed(AUDIT_RUNS)?;
+            if !items.is_empty() && self.capabilities.audit && !self.policy.dry_run {
+                return Ok(Step::Audit(items));
+            }
+            // A sink that cannot say is given the runs again; one that dedups takes them as already present.
+            queue.confirm(&items.iter().map(|item| (item, false)).collect::<Vec<_>>(), now.wall_ms)?;
+            if !items.is_empty() {
+                return self.next(now, queue, more_may_come);
+            }
+            self.confirmed = true;
+        }
+        let batch = match self.suspects.pop_front() {
+            Some(part) => part,
+            None => queue.take(self.policy.batch_runs, self.policy.batch_bytes, now.wall_ms)?,
+        };
+        if !batch.is_empty() {
+            self.in_flight += 1;
+            return Ok(Step::Deliver(batch));
+        }
+        if self.in_flight > 0 {
+            return Ok(Step::Wait(None));
+        }
+        if probing {
+            // Connected, and nothing to probe with: that was the probe.
+            self.progressed(now);
+        }
+        if let Some(((due, ..), ())) = self.waiting.first_key_value() {
+            return Ok(Step::Wait(Some(self.capped(*due))));
+        }
+        Ok(if more_may_come { Step::Wait(None) } else { Step::Finished })
+    }
+
+    /// The instance is open.
+    pub(crate) fn connected(&mut self, now: Now, queue: &SinkQueue, incarnation: Option<&str>) -> Result<u64> {
+        self.connected = true;
+        let unconfirmed = queue.confirm_incarnation(incarnation, now.wall_ms)?;
+        self.confirmed = false;
+        if self.health == Health::Up {
+            self.last_progress = now.mono;
+        }
+        Ok(unconfirmed)
+    }
+
+    /// The instance could not be opened.
+    pub(crate) fn connect_failed(&mut self, now: Now, failure: &Failure) {
+        match failure.status.class() {
+            RetryClass::BlocksSink => self.block(now, failure),
+            _ => self.fail(now, failure),
+        }
+    }
+
+    /// What the destination says it has; the revisions it does not have are pending again.
+    pub(crate) fn audited(
+        &mut self,
+        now: Now,
+        queue: &SinkQueue,
+        items: &[Item],
+        answer: std::result::Result<&BTreeMap<RunId, Sha256>, &Failure>,
+    ) -> Result<()> {
+        match answer {
+            Ok(present) => {
+                let answers: Vec<(&Item, bool)> =
+                    items.iter().map(|item| (item, present.get(&item.run.run_id) == Some(&item.run.sha256))).collect();
+                queue.confirm(&answers, now.wall_ms)?;
+                self.progressed(now);
+            }
+            Err(failure) if failure.status.class() == RetryClass::BlocksSink => self.block(now, failure),
+            Err(failure) => self.fail(now, failure),
+        }
+        Ok(())
+    }
+
+    /// Settles a batch. Returns how each run of it ended, for whoever watches; runs that stay in the lane are left out.
+    pub(crate) fn delivered(
+        &mut self,
+        now: Now,
+        queue: &SinkQueue,
+        batch: Vec<Item>,
+        mut outcome: Outcome,
+    ) -> Result<Vec<Ended>> {
+        self.in_flight -= 1;
+        outcome.reports.resize(batch.len(), None);
+        let mut settled: Vec<(&Item, Settled)> = Vec::with_capacity(batch.len());
+        let mut later: Vec<(&Item, Failure)> = Vec::new();
+        let mut silent: Vec<&Item> = Vec::new();
+        let mut block: Option<Failure> = None;
+        let mut progress = false;
+        for (item, report) in batch.iter().zip(outcome.reports) {
+            let Some(report) = report else {
+                silent.push(item);
+                continue;
+            };
+            let failure = Failure { status: report.status, message: report.message, retry_after: report.retry_after };
+            match failure.status.class() {
+                RetryClass::Final => {
+                    progress = true;
+                    let to = match failure.status {
+                        Status::Superseded => Settlement::Superseded,
+                        _ => Settlement::Committed,
+                    };
+                    let message = match failure.message.as_str() {
+                        "" => failure.status.name().to_owned(),
+                        note => format!("{}: {note}", failure.status),
+                    };
+                    settled.push((item, Settled { to, status: failure.status, message, receipt: report.receipt }));
+                }
+                RetryClass::Suspect => {
+                    progress = true;
+                    settled.push((item, suspect(item, &failure)));
+                }
+                RetryClass::Retry => later.push((item, failure)),
+                RetryClass::BlocksSink => {
+                    settled.push((item, back(&failure)));
+                    block = Some(failure);
+                }
+            }
+        }
+        match outcome.end {
+            End::Stopped => settled.extend(silent.iter().map(|item| (*item, back(&stopped())))),
+            End::Abandoned => {
+                let failure = Failure {
+                    status: Status::Deadline,
+                    message: "the sink did not return in time and was abandoned".to_owned(),
+                    retry_after: None,
+                };
+                settled.extend(silent.iter().map(|item| (*item, suspect(item, &failure))));
+                self.health = Health::Down("it did not return in time; it is down until restart".to_owned());
+            }
+            End::Returned => later.extend(silent.iter().map(|item| (*item, unreported()))),
+            End::Failed { failure, sink_well } => match failure.status.class() {
+                RetryClass::BlocksSink => {
+                    settled.extend(silent.iter().map(|item| (*item, back(&failure))));
+                    block = Some(failure);
+                }
+                // Data is the run's fault however the sink is; the rest may be the sink's.
+                RetryClass::Suspect if failure.status == Status::Data || sink_well => match silent.as_slice() {
+                    [] => {}
+                    [item] => settled.push((item, suspect(item, &failure))),
+                    many => {
+                        let half = many.len() / 2;
+                        for part in [&many[half..], &many[..half]] {
+                            self.suspects.push_front(part.iter().map(|item| (*item).clone()).collect());
+                        }
+                    }
+                },
+                _ if silent.is_empty() && !progress => self.fail(now, &failure),
+                _ => later.extend(silent.iter().map(|item| (*item, failure.clone()))),
+            },
+        }
+        // Where others got through, a run that did not waits by itself; where none did, it is the sink.
+        let sink_failure = (!progress).then(|| later.first().map(|(_, failure)| failure.clone())).flatten();
+        for (item, failure) in &later {
+            settled.push((item, if progress { self.wait_alone(now, item, failure) } else { back(failure) }));
+        }
+        queue.settle(&settled, now.wall_ms)?;
+        for (item, settled) in &mut settled {
+            if settled.to == Settlement::Struck {
+                self.wait(now, item, item.run.strikes + 1, None);
+            }
+        }
+        if progress {
+            self.progressed(now);
+        }
+        if let Some(failure) = block {
+            self.block(now, &failure);
+        } else if let Some(failure) = sink_failure
+            && !self.stopping
+        {
+            self.fail(now, &failure);
+        }
+        Ok(settled.into_iter().map(|(item, settled)| Ended { run_id: item.run.run_id, settled }).collect())
+    }
+
+    /// A run of a batch that could not even be handed over: its file is away, or cannot be read just now.
+    pub(crate) fn not_handed_over(&mut self, now: Now, queue: &SinkQueue, item: &Item, gone: bool, why: &str) -> Result<()> {
+        let settled = if gone {
+            Settled { to: Settlement::Gone, status: Status::Data, message: why.to_owned(), receipt: None }
+        } else {
+            let failure = Failure { status: Status::Transient, message: why.to_owned(), retry_after: None };
+            self.wait_alone(now, item, &failure)
+        };
+        queue.settle(&[(item, settled)], now.wall_ms)
+    }
+
+    /// A batch of which no run could be handed over.
+    pub(crate) fn nothing_handed_over(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// A call other than `deliver` did not come back.
+    pub(crate) fn hung(&mut self, call: &str) {
+        self.health = Health::Down(format!("its {call} did not return in time; it is down until restart"));
+    }
+
+    /// Puts back what the lane still holds; the last thing before the driver ends.
+    pub(crate) fn put_back(&mut self, now: Now, queue: &SinkQueue) -> Result<()> {
+        for part in std::mem::take(&mut self.suspects) {
+            let settled: Vec<(&Item, Settled)> = part.iter().map(|item| (item, back(&stopped()))).collect();
+            queue.settle(&settled, now.wall_ms)?;
+        }
+        Ok(())
+    }
+
+    fn release_due(&mut self, now: Now, queue: &SinkQueue) -> Result<()> {
+        while let Some(((due, store, revision), ())) = self.waiting.first_key_value() {
+            if *due > now.mono {
+                break;
+            }
+            queue.release(*store, *revision, now.wall_ms)?;
+            self.waiting.pop_first();
+        }
+        Ok(())
+    }
+
+    fn wait_alone(&mut self, now: Now, item: &Item, failure: &Failure) -> Settled {
+        self.wait(now, item, item.run.tries + 1, failure.retry_after);
+        Settled { to: Settlement::RetryWait, status: failure.status, message: said(failure), receipt: None }
+    }
+
+    fn wait(&mut self, now: Now, item: &Item, tries: u32, asked: Option<Duration>) {
+        let wait = asked.unwrap_or_else(|| backoff::wait(tries, &mut self.random));
+        self.waiting.insert((now.mono + wait, item.store, item.run.revision), ());
+    }
+
+    fn progressed(&mut self, now: Now) {
+        self.failures = 0;
+        self.down_since = None;
+        self.last_progress = now.mono;
+        if !matches!(self.health, Health::Down(_)) {
+            self.health = Health::Up;
+        }
+    }
+
+    fn fail(&mut self, now: Now, failure: &Failure) {
+        self.failures += 1;
+        self.down_since.get_or_insert(now.mono);
+        if failure.status != Status::Throttled {
+            self.connected = false;
+        }
+        let wait = failure.retry_after.unwrap_or_else(|| backoff::wait(self.failures, &mut self.random));
+        self.not_before = Some(now.mono + wait);
+        self.health = if self.failures >= BREAKER_FAILURES {
+            Health::Open(failure.message.clone())
+        } else {
+            Health::Degraded(failure.message.clone())
+        };
+    }
+
+    fn block(&mut self, now: Now, failure: &Failure) {
+        self.fail(now, failure);
+        self.health = Health::Blocked(failure.status, failure.message.clone());
+    }
+
+    /// Whether nothing can make progress any more; only without `--watch`.
+    fn gives_up(&self, now: Now) -> bool {
+        let Some(give_up_after) = self.policy.give_up_after else { return false };
+        if matches!(self.health, Health::Blocked(..)) {
+            return true;
+        }
+        let stuck_since = match self.down_since {
+            Some(since) => since,
+            None if !self.waiting.is_empty() && self.in_flight == 0 => self.last_progress,
+            None => return false,
+        };
+        now.mono >= stuck_since + give_up_after
+    }
+
+    /// A wait never passes the moment at which the lane gives up.
+    fn capped(&self, until: Duration) -> Duration {
+        match self.policy.give_up_after {
+            Some(give_up_after) => until.min(self.down_since.unwrap_or(self.last_progress) + give_up_after),
+            None => until,
+        }
+    }
+}
+
+/// What is said of a failure, in the ledger and to a person.
+fn said(failure: &Failure) -> String {
+    format!("{}: {}", failure.status, failure.message)
+}
+
+fn back(failure: &Failure) -> Settled {
+    Settled { to: Settlement::Pending, status: failure.status, message: said(failure), receipt: None }
+}
+
+/// A run that failed on its own: data at once, the rest after some strikes.
+fn suspect(item: &Item, failure: &Failure) -> Settled {
+    let quarantine = failure.status == Status::Data || item.run.strikes + 1 >= STRIKES_MAX;
+    let to = if quarantine { Settlement::Quarantined } else { Settlement::Struck };
+    Settled { to, status: failure.status, message: said(failure), receipt: None }
+}
+
+fn stopped() -> Failure {
+    Failure { status: Status::Cancelled, message: "the host stopped".to_owned(), retry_after: None }
+}
+
+fn unreported() -> Failure {
+    Failure {
+        status: Status::Transient,
+        message: "the plugin returned without a report for this run".to_owned(),
+        retry_after: None,
+    }
+}

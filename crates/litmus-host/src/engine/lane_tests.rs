@@ -1,0 +1,266 @@
+//! The delivery rules, driven by hand against a real ledger in memory.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use litmus_core::{Capabilities, Grade, Status};
+
+use super::lane::{End, Failure, Health, Lane, Now, Outcome, Policy, RunReport, Step};
+use super::queue::{Item, SharedLedger, SinkQueue, StoreQueue, lock};
+use crate::ledger::tests::{destination, found, summary};
+use crate::ledger::{Ledger, Selection};
+
+const CAPABILITIES: Capabilities = Capabilities {
+    dedup: true,
+    audit: true,
+    moves_file: false,
+    dry_run: true,
+    grade_max: Grade::Committed,
+    max_concurrent_delivers: 1,
+    batch_bytes: 1 << 20,
+    batch_runs: 100,
+};
+
+/// A lane over `runs` runs, and a clock.
+struct Bench {
+    lane: Lane,
+    queue: SinkQueue,
+    ledger: SharedLedger,
+    id: i64,
+    clock: Duration,
+}
+
+impl Bench {
+    fn new(runs: u8, give_up_after: Option<Duration>) -> Self {
+        let ledger = Ledger::in_memory();
+        let found: Vec<_> = (1..=runs).map(|n| found(&format!("{n:03}"), summary(n, n))).collect();
+        ledger.record(&found, 0).unwrap();
+        let id = ledger.register(&destination("test"), 0).unwrap();
+        let ledger = Arc::new(Mutex::new(ledger));
+        let queue =
+            SinkQueue::new(vec![StoreQueue { store: 0, ledger: Arc::clone(&ledger), id }], Selection::default());
+        let policy = Policy { batch_runs: 100, batch_bytes: 1 << 30, concurrency: 1, give_up_after, dry_run: false };
+        Self { lane: Lane::new(policy, CAPABILITIES, 7), queue, ledger, id, clock: Duration::ZERO }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.clock, wall_ms: self.clock.as_millis() as i64 }
+    }
+
+    fn next(&mut self) -> Step {
+        let now = self.now();
+        self.lane.next(now, &mut self.queue, false).unwrap()
+    }
+
+    /// The next step that is no wait, connecting as asked.
+    fn act(&mut self) -> Step {
+        loop {
+            match self.next() {
+                Step::Wait(Some(until)) => self.clock = until,
+                Step::Connect => self.connect(),
+                step => return step,
+            }
+        }
+    }
+
+    fn connect(&mut self) {
+        let now = self.now();
+        self.lane.connected(now, &self.queue, Some("one")).unwrap();
+    }
+
+    fn deliver(&mut self, items: Vec<Item>, end: End, report: impl Fn(u8) -> Option<Status>) {
+        let reports = items
+            .iter()
+            .map(|item| {
+                report(item.run.sha256.0[0]).map(|status| RunReport {
+                    status,
+                    message: String::new(),
+                    retry_after: None,
+                    receipt: None,
+                })
+            })
+            .collect();
+        let now = self.now();
+        self.lane.delivered(now, &self.queue, items, Outcome { reports, end }).unwrap();
+    }
+
+    fn states(&self) -> Vec<String> {
+        lock(&self.ledger).states(self.id).into_iter().map(|(_, state)| state).collect()
+    }
+}
+
+fn failed(status: Status) -> End {
+    End::Failed { failure: Failure { status, message: "no".into(), retry_after: None }, sink_well: true }
+}
+
+#[test]
+fn a_batch_that_goes_well_is_committed_and_the_lane_ends() {
+    let mut bench = Bench::new(3, Some(Duration::from_secs(60)));
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    assert_eq!(items.len(), 3);
+    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    assert_eq!(bench.states(), ["committed"; 3]);
+    assert!(matches!(bench.act(), Step::Finished));
+}
+
+#[test]
+fn bisection_finds_the_poison_run_and_delivers_its_neighbours() {
+    let mut bench = Bench::new(50, Some(Duration::from_secs(60)));
+    let mut calls = 0;
+    while let Step::Deliver(items) = bench.act() {
+        calls += 1;
+        if items.iter().any(|item| item.run.sha256.0[0] == 17) {
+            bench.deliver(items, failed(Status::Data), |_| None);
+        } else {
+            bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+        }
+    }
+    let states = bench.states();
+    assert_eq!(states[16], "quarantined");
+    assert_eq!(states.iter().filter(|state| *state == "committed").count(), 49);
+    assert!(calls <= 13, "{calls} calls for one poison run among fifty");
+}
+
+#[test]
+fn a_run_that_makes_the_sink_panic_alone_five_times_is_quarantined() {
+    let mut bench = Bench::new(4, None);
+    let mut alone = 0;
+    loop {
+        match bench.act() {
+            Step::Deliver(items) => {
+                if items.iter().any(|item| item.run.sha256.0[0] == 2) {
+                    alone += usize::from(items.len() == 1);
+                    bench.deliver(items, failed(Status::Panicked), |_| None);
+                } else {
+                    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+                }
+            }
+            Step::Finished => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(alone, 5);
+    assert_eq!(bench.states(), ["committed", "quarantined", "committed", "committed"]);
+}
+
+#[test]
+fn faults_of_the_sink_never_count_against_a_run() {
+    let mut bench = Bench::new(2, None);
+    for round in 1..=20 {
+        let Step::Deliver(items) = bench.act() else { panic!() };
+        assert!(items.iter().all(|item| item.run.tries == 0 && item.run.strikes == 0), "round {round}");
+        let end = if round % 2 == 0 { failed(Status::Transient) } else { End::Returned };
+        bench.deliver(items, end, |_| None);
+        assert_eq!(bench.states(), ["pending"; 2]);
+        match bench.lane.health() {
+            Health::Degraded(_) => assert!(round < 5),
+            Health::Open(_) => assert!(round >= 5),
+            other => panic!("{other:?}"),
+        }
+    }
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    assert!(matches!(bench.lane.health(), Health::HalfOpen(_)), "one probe");
+    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    assert_eq!(*bench.lane.health(), Health::Up);
+}
+
+#[test]
+fn a_suspect_failure_of_a_sink_that_is_not_well_is_the_sinks() {
+    let mut bench = Bench::new(1, None);
+    for _ in 0..10 {
+        let Step::Deliver(items) = bench.act() else { panic!() };
+        let failure = Failure { status: Status::Panicked, message: "no".into(), retry_after: None };
+        bench.deliver(items, End::Failed { failure, sink_well: false }, |_| None);
+    }
+    assert_eq!(bench.states(), ["pending"]);
+}
+
+#[test]
+fn without_watch_a_sink_that_stays_down_is_given_up_after_the_time_said() {
+    let mut bench = Bench::new(1, Some(Duration::from_secs(60)));
+    while let Step::Deliver(items) = bench.act() {
+        bench.deliver(items, failed(Status::Transient), |_| None);
+    }
+    assert_eq!(bench.clock, Duration::from_secs(60));
+    assert_eq!(bench.states(), ["pending"]);
+}
+
+#[test]
+fn without_watch_a_blocked_sink_ends_at_once_and_with_watch_it_recovers() {
+    let mut once = Bench::new(1, Some(Duration::from_secs(60)));
+    let Step::Deliver(items) = once.act() else { panic!() };
+    once.deliver(items, failed(Status::Auth), |_| None);
+    assert!(matches!(once.next(), Step::Finished));
+
+    let mut watching = Bench::new(1, None);
+    for _ in 0..3 {
+        let Step::Deliver(items) = watching.act() else { panic!() };
+        watching.deliver(items, failed(Status::Auth), |_| None);
+        assert!(matches!(watching.lane.health(), Health::Blocked(Status::Auth, _)));
+    }
+    let Step::Deliver(items) = watching.act() else { panic!() };
+    assert_eq!((items[0].run.tries, items[0].run.strikes), (0, 0));
+    watching.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    assert_eq!(*watching.lane.health(), Health::Up);
+    assert_eq!(watching.states(), ["committed"]);
+}
+
+#[test]
+fn a_run_that_is_told_to_wait_waits_alone() {
+    let mut bench = Bench::new(3, None);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, End::Returned, |run| Some(if run == 2 { Status::Transient } else { Status::Delivered }));
+    assert_eq!(bench.states(), ["committed", "retry_wait", "committed"]);
+    assert_eq!(*bench.lane.health(), Health::Up);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    assert_eq!((items.len(), items[0].run.tries), (1, 1));
+}
+
+#[test]
+fn what_was_reported_before_a_call_was_abandoned_is_kept() {
+    let mut bench = Bench::new(3, None);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, End::Abandoned, |run| (run == 1).then_some(Status::Delivered));
+    assert_eq!(bench.states(), ["committed", "retry_wait", "retry_wait"]);
+    assert!(matches!(bench.lane.health(), Health::Down(_)));
+    assert!(matches!(bench.next(), Step::Finished));
+    // After a restart each of them is tried alone.
+    lock(&bench.ledger).register(&destination("test"), 0).unwrap();
+    let alone = lock(&bench.ledger).take(bench.id, &Selection::default(), 10, u64::MAX, 0).unwrap();
+    assert_eq!((alone.len(), alone[0].strikes), (1, 1));
+}
+
+#[test]
+fn after_another_incarnation_the_destination_is_asked_and_gets_what_it_lacks() {
+    let mut bench = Bench::new(3, None);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, failed(Status::Transient), |run| (run != 3).then_some(Status::Delivered));
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, failed(Status::Transient), |_| None);
+    // The connection is built up again, and it is another database.
+    while !matches!(bench.next(), Step::Connect) {
+        bench.clock += Duration::from_secs(1);
+    }
+    let now = bench.now();
+    assert_eq!(bench.lane.connected(now, &bench.queue, Some("another")).unwrap(), 2);
+    let Step::Audit(items) = bench.next() else { panic!() };
+    let present = [(items[0].run.run_id, items[0].run.sha256)].into();
+    bench.lane.audited(now, &bench.queue, &items, Ok(&present)).unwrap();
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    let runs: Vec<u8> = items.iter().map(|item| item.run.sha256.0[0]).collect();
+    assert_eq!(runs, [2, 3]);
+    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    assert_eq!(bench.states(), ["committed"; 3]);
+}
+
+#[test]
+fn a_stop_puts_back_what_the_lane_holds() {
+    let mut bench = Bench::new(4, None);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, failed(Status::Data), |_| None);
+    bench.lane.stop();
+    assert!(matches!(bench.next(), Step::Finished));
+    let now = bench.now();
+    bench.lane.put_back(now, &bench.queue).unwrap();
+    assert_eq!(bench.states(), ["pending"; 4]);
+}

@@ -1,0 +1,58 @@
+//! One delivering host per store: a lock file that says who holds it. Readers need no lock.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+/// Held as long as this value lives; the kernel lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a store's state folder, or says who has it.
+    pub(crate) fn take(folder: &Path) -> Result<Self, String> {
+        let path = folder.join("lock");
+        let fail = |error: std::io::Error| {
+            format!("{}: {error}\nhint: the state folder must be writable; `--state-dir` names another", path.display())
+        };
+        std::fs::create_dir_all(folder).map_err(fail)?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(fail)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who holds it is for the message only.
+                let _ = file.read_to_string(&mut holder);
+                return Err(format!(
+                    "another litmus-host delivers from this store: {}\nhint: stop that one, or let it do the work; \
+                     `litmus-host status` works beside it ({})",
+                    if holder.trim().is_empty() { "it has not said who it is" } else { holder.trim() },
+                    path.display()
+                ));
+            }
+            Err(std::fs::TryLockError::Error(error)) => return Err(fail(error)),
+        }
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let holder = format!("pid {} on {host}, since {}\n", std::process::id(), jiff::Timestamp::now());
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(fail)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_one_is_told_who_holds_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Lock::take(folder.path()).unwrap();
+        let refusal = Lock::take(folder.path()).unwrap_err();
+        assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
+        drop(first);
+        Lock::take(folder.path()).unwrap();
+    }
+}

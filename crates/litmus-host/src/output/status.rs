@@ -1,0 +1,203 @@
+//! What `status` prints, over all stores.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::style::{Style, Tone, printable};
+use super::table::{Align, Cell, TableWriter};
+use crate::config::format_duration;
+use crate::ledger::{DuplicateStatus, GoneStatus, SinkStatus, StoreStatus, UnreadableStatus};
+
+/// The ledgers of all stores as one, with the keys that scripts rely on.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct MergedStatus {
+    pub(crate) sinks: Vec<SinkStatus>,
+    pub(crate) unreadable: Vec<UnreadableStatus>,
+    pub(crate) duplicates: Vec<DuplicateStatus>,
+    pub(crate) gone: Vec<GoneStatus>,
+}
+
+impl MergedStatus {
+    /// Adds a store. A sink that serves several stores is one line: its counts add up, its oldest run is the oldest.
+    pub(crate) fn add(&mut self, store: StoreStatus) {
+        for sink in store.sinks {
+            let same = |other: &&mut SinkStatus| other.name == sink.name && other.destination == sink.destination;
+            let Some(known) = self.sinks.iter_mut().find(same) else {
+                self.sinks.push(sink);
+                continue;
+            };
+            known.pending += sink.pending;
+            known.committed += sink.committed;
+            known.verified += sink.verified;
+            known.retrying += sink.retrying;
+            known.quarantined += sink.quarantined;
+            known.skipped += sink.skipped;
+            known.gone += sink.gone;
+            known.oldest_pending_seconds = known.oldest_pending_seconds.max(sink.oldest_pending_seconds);
+            if known.state == "up" {
+                (known.state, known.why) = (sink.state, sink.why);
+            }
+        }
+        self.unreadable.extend(store.unreadable);
+        self.duplicates.extend(store.duplicates);
+        self.gone.extend(store.gone);
+    }
+
+    /// Whether somebody must look: a sink is blocked, or a run has waited for longer than `age_max`.
+    pub(crate) fn needs_attention(&self, age_max: Option<Duration>) -> bool {
+        let too_old = |sink: &SinkStatus| match (sink.oldest_pending_seconds, age_max) {
+            (Some(age), Some(max)) => age > max.as_secs(),
+            _ => false,
+        };
+        self.sinks.iter().any(|sink| sink.state.starts_with("blocked") || too_old(sink))
+    }
+}
+
+/// For programs.
+pub(crate) fn write_status_json(out: &mut impl Write, status: &MergedStatus) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, status)?;
+    writeln!(out)
+}
+
+/// For people.
+pub(crate) fn write_status_table(out: &mut impl Write, status: &MergedStatus, style: Style) -> io::Result<()> {
+    let mut columns = vec![("SINK", Align::Left), ("DESTINATION", Align::Left), ("STATE", Align::Left)];
+    let counts = ["PENDING", "RETRYING", "QUARANTINED", "COMMITTED", "VERIFIED", "OLDEST PENDING"];
+    columns.extend(counts.map(|name| (name, Align::Right)));
+    let mut table = TableWriter::new(&mut *out, style, &columns);
+    for sink in &status.sinks {
+        let tone = match sink.state.as_str() {
+            "up" => Tone::Good,
+            "degraded" | "half_open" => Tone::Warn,
+            _ => Tone::Bad,
+        };
+        let mut cells =
+            vec![Cell::from(&sink.name), Cell::from(&sink.destination), Cell::toned(&sink.state, Some(tone))];
+        let counts = [sink.pending, sink.retrying, sink.quarantined, sink.committed, sink.verified];
+        cells.extend(counts.map(|count| Cell::from(count.to_string())));
+        let age = sink.oldest_pending_seconds.map(|seconds| format_duration(Duration::from_secs(seconds)));
+        cells.push(Cell::from(age.unwrap_or_default()));
+        table.row(cells)?;
+    }
+    table.finish()?;
+    if status.sinks.is_empty() {
+        writeln!(out, "no sink has been used yet")?;
+    }
+    for sink in status.sinks.iter().filter(|sink| sink.state != "up" && !sink.why.is_empty()) {
+        writeln!(out, "{}: {}: {}", printable(&sink.name), sink.state, printable(&sink.why))?;
+    }
+    section(
+        out,
+        style,
+        "unreadable",
+        status.unreadable.iter().map(|file| {
+            if file.reason.contains(&file.path) {
+                file.reason.clone()
+            } else {
+                format!("{}: {}", file.path, file.reason)
+            }
+        }),
+    )?;
+    section(out, style, "duplicates", status.duplicates.iter().map(|file| format!("{}: {}", file.run_id, file.path)))?;
+    section(
+        out,
+        style,
+        "gone",
+        status.gone.iter().map(|run| format!("{}: not delivered to {}", run.run_id, run.destination)),
+    )
+}
+
+fn section(out: &mut impl Write, style: Style, name: &str, lines: impl Iterator<Item = String>) -> io::Result<()> {
+    for (at, line) in lines.enumerate() {
+        if at == 0 {
+            writeln!(out, "\n{}", style.paint(Tone::Strong, name))?;
+        }
+        writeln!(out, "  {}", printable(&line))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sink(state: &str, pending: u64, oldest: Option<u64>) -> SinkStatus {
+        SinkStatus {
+            name: "db".into(),
+            destination: "sqlite:/srv/out.db".into(),
+            state: state.into(),
+            why: if state == "up" { String::new() } else { "password refused".into() },
+            pending,
+            committed: 10,
+            verified: 0,
+            retrying: 0,
+            quarantined: 0,
+            skipped: 0,
+            gone: 0,
+            oldest_pending_seconds: oldest,
+        }
+    }
+
+    fn merged() -> MergedStatus {
+        let mut status = MergedStatus::default();
+        status.add(StoreStatus { sinks: vec![sink("up", 1, Some(30))], ..StoreStatus::default() });
+        let unreadable = vec![UnreadableStatus { path: "runs/a.parquet".into(), reason: "torn".into() }];
+        status.add(StoreStatus {
+            sinks: vec![sink("blocked_auth", 2, Some(90))],
+            unreadable,
+            ..StoreStatus::default()
+        });
+        status
+    }
+
+    #[test]
+    fn stores_add_up_and_the_worse_state_shows() {
+        let status = merged();
+        assert_eq!(status.sinks.len(), 1);
+        assert_eq!((status.sinks[0].pending, status.sinks[0].committed), (3, 20));
+        let mut out = Vec::new();
+        write_status_table(&mut out, &status, Style::new(false)).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        SINK  DESTINATION         STATE         PENDING  RETRYING  QUARANTINED  COMMITTED  VERIFIED  OLDEST PENDING
+        db    sqlite:/srv/out.db  blocked_auth        3         0            0         20         0      1 min 30 s
+        db: blocked_auth: password refused
+
+        unreadable
+          runs/a.parquet: torn
+        ");
+    }
+
+    #[test]
+    fn a_blocked_sink_or_an_old_run_needs_attention() {
+        assert!(merged().needs_attention(None));
+        let mut status = MergedStatus::default();
+        status.add(StoreStatus { sinks: vec![sink("up", 1, Some(30))], ..StoreStatus::default() });
+        assert!(!status.needs_attention(None));
+        assert!(!status.needs_attention(Some(Duration::from_secs(30))));
+        assert!(status.needs_attention(Some(Duration::from_secs(29))));
+    }
+
+    #[test]
+    fn programs_get_the_keys_they_rely_on() {
+        let mut out = Vec::new();
+        write_status_json(&mut out, &merged()).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        for key in [
+            "name",
+            "destination",
+            "state",
+            "pending",
+            "committed",
+            "verified",
+            "retrying",
+            "quarantined",
+            "oldest_pending_seconds",
+        ] {
+            assert!(value["sinks"][0].get(key).is_some(), "{key}");
+        }
+        assert_eq!(value["unreadable"][0]["path"], "runs/a.parquet");
+        assert!(value["duplicates"].is_array() && value["gone"].is_array());
+    }
+}
