@@ -34,12 +34,29 @@ def number(value):
     return b"\x02" + struct.pack("<q", value)
 
 
+def refuse(literal):
+    raise ValueError(f"{literal} is not JSON")
+
+
+def finite(literal):
+    parsed = float(literal)
+    return parsed if math.isfinite(parsed) else refuse(literal)
+
+
+def document(cell):
+    """JSON by value; Python's reader is laxer than the format, so it is told what to refuse."""
+    try:
+        return b"\x06" + value(json.loads(cell, parse_constant=refuse, parse_float=finite))
+    except (ValueError, RecursionError):
+        return b"\x01" + text(cell)
+
+
 def value(cell):
     match cell:
         case None:
             return b"\x00"
         case Json():
-            return b"\x06" + value(json.loads(cell))
+            return document(cell)
         case str():
             return b"\x01" + text(cell)
         case bool():
@@ -75,6 +92,7 @@ KNOWN = [
     {"t": Timestamp(1_795_471_456_227_146), "ok": True, "no": False},
     {"j": Json('{"b": [1, 2.0, null, true, "x"], "a": {"é": -0.0, "big": 1e300}}')},
     {"l": ["dmm", None, ""], "m": [True]},
+    {"j": Json('{"nan": NaN}'), "n": Json("[1, 1e999]")},
 ]
 
 if __name__ == "__main__":

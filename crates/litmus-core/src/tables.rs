@@ -215,6 +215,20 @@ mod tests {
     }
 
     #[test]
+    fn the_docs_list_every_core_column() {
+        let docs = include_str!("../../../docs/tables.md");
+        for table in Table::ALL {
+            let (_, section) = docs.split_once(&format!("\n## {table}\n")).expect("each table has its section");
+            let rows = section.split("\n## ").next().unwrap().lines().filter(|line| line.starts_with("| `"));
+            let kind = |kind: Kind| serde_json::to_value(kind).unwrap().as_str().unwrap().to_owned();
+            let columns = table.core_columns().iter();
+            let expected =
+                columns.map(|column| format!("| `{}` | {} | {} |", column.name, kind(column.kind), column.doc));
+            assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{table}");
+        }
+    }
+
+    #[test]
     fn every_kind_survives_its_arrow_field() {
         use Kind::{Bool, BoolList, Float, Int, Json, Text, TextList, Timestamp};
         for kind in [Text, Int, Float, Bool, Timestamp, Json, TextList, BoolList] {

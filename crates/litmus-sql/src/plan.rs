@@ -4,13 +4,13 @@ use arrow::datatypes::SchemaRef;
 use litmus_core::tables::Kind;
 use litmus_core::{Table, Vocabulary};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::catalog::columns_of;
 use crate::{Catalog, Dialect, KnownColumn, UnknownType, bookkeeping, view};
 
 /// What a sink may do to the tables when a run has columns that they lack.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SchemaPolicy {
     /// Create tables and add columns; never change or drop one.

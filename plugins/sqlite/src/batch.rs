@@ -168,12 +168,22 @@ fn wrong(run: &impl Incoming, why: &dyn std::fmt::Display) -> SinkError {
     SinkError::data(format!("run {}: {why}", run.run_id()))
 }
 
+/// A message goes into logs and the ledger, and the host cuts it at 64 KiB; a dry run has them all.
+const LISTED_BYTES_MAX: usize = 32 << 10;
+
 fn frozen_message(settings: &Settings, statements: &[String]) -> String {
-    format!(
-        "{}: the tables lack columns and schema_policy is \"freeze\"\nhint: run these statements, or set schema_policy to \"evolve\" or \"ignore\":\n{};",
-        settings.path.display(),
-        statements.join(";\n")
-    )
+    let mut message = format!(
+        "{}: the tables lack columns and schema_policy is \"freeze\"\nhint: run these statements, or set schema_policy to \"evolve\" or \"ignore\":",
+        settings.path.display()
+    );
+    for (at, statement) in statements.iter().enumerate() {
+        if message.len() + statement.len() > LISTED_BYTES_MAX {
+            let left = statements.len() - at;
+            return format!("{message}\n… {left} statements more: `litmus-host forward --dry-run` prints them all");
+        }
+        message.extend(["\n", statement, ";"]);
+    }
+    message
 }
 
 /// A transaction that is open.

@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use crate::rows::{Row, data_dirs, number, rows};
+use arrow::array::{Array, AsArray};
 use litmus_core::reader::{RunFile, Store};
 use litmus_core::tables::{Kind, canonical_name};
 use litmus_core::{AttachmentState, Table};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 /// The platform's index refuses the names in these files: there the file itself is the oracle.
@@ -250,10 +252,9 @@ fn measurements_are_as_the_platform_reads_them() {
         for batch in crate::rows::batches(run, Table::Measurements) {
             let column = |name: &str| batch.column_by_name(name).unwrap().clone();
             let values = column("measurement_value");
-            sum += arrow::compute::sum(arrow::array::AsArray::as_primitive::<arrow::datatypes::Float64Type>(&values))
-                .unwrap();
+            sum += arrow::compute::sum(values.as_primitive::<arrow::datatypes::Float64Type>()).unwrap();
             let column = column("measurement_outcome");
-            for outcome in arrow::array::AsArray::as_string::<i32>(&column).iter().flatten() {
+            for outcome in column.as_string::<i32>().iter().flatten() {
                 *outcomes.entry(outcome.to_owned()).or_default() += 1;
             }
         }
@@ -381,4 +382,52 @@ fn attachments_are_found_where_the_references_lead() {
         }
     });
     assert!(present > 10 && channels > 0 && descriptions > 0, "{present} {channels} {descriptions}");
+}
+
+/// Every cell of every scalar column of the file, read by the Parquet crate alone, is in a table: under its canonical name on
+/// its row, or on the run's row where it is the same.
+#[test]
+fn no_cell_of_a_file_is_lost() {
+    let mut cells = 0;
+    each_run(|run, _| {
+        let by_position = |table| -> HashMap<u64, Row> {
+            rows(run, table).into_iter().map(|row| (row["row_index"].as_u64().unwrap(), row)).collect()
+        };
+        let tables = HashMap::from([
+            ("step", by_position(Table::Steps)),
+            ("vector", by_position(Table::Vectors)),
+            ("measurement", by_position(Table::Measurements)),
+        ]);
+        let runs = &rows(run, Table::Runs)[0];
+        let reader =
+            ParquetRecordBatchReaderBuilder::try_new(run.file().try_clone().unwrap()).unwrap().build().unwrap();
+        let mut first = 0;
+        for batch in reader.map(Result::unwrap) {
+            let types = batch.column_by_name("record_type").unwrap().as_string::<i32>().clone();
+            for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+                if field.data_type().is_nested() || field.name() == "record_type" {
+                    continue;
+                }
+                let (column, kind) = match Kind::of(field) {
+                    Some(kind) => (column.clone(), kind),
+                    None => (arrow::compute::cast(column, &Kind::Int.data_type()).unwrap(), Kind::Int),
+                };
+                let name = canonical_name(field.name());
+                for at in (0..batch.num_rows()).filter(|at| column.is_valid(*at)) {
+                    let stored = crate::rows::cell(kind, &column, at);
+                    let row = tables.get(types.value(at)).map(|table| &table[&(first + at as u64)]);
+                    let found = row.and_then(|row| row.get(&*name)).or_else(|| runs.get(&*name));
+                    let is_placeholder = row.is_none() && (stored == "" || stored == 0);
+                    assert!(
+                        found == Some(&stored) || is_placeholder,
+                        "{run:?}: row {at}, {name}: {stored}, not {found:?}"
+                    );
+                    cells += 1;
+                }
+            }
+            first += batch.num_rows() as u64;
+        }
+    });
+    println!("{cells} cells");
+    assert!(cells > 10_000);
 }

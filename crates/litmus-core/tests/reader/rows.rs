@@ -53,7 +53,7 @@ pub(crate) fn rows(run: &RunFile, table: Table) -> Vec<Row> {
     rows
 }
 
-fn cell(kind: Kind, column: &dyn Array, row: usize) -> Value {
+pub(crate) fn cell(kind: Kind, column: &dyn Array, row: usize) -> Value {
     match kind {
         Kind::Text => column.as_string::<i32>().value(row).into(),
         Kind::Json => serde_json::from_str(column.as_string::<i32>().value(row)).unwrap(),

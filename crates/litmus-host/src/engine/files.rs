@@ -11,7 +11,7 @@ use super::queue::{Item, SharedLedger, lock};
 use crate::ledger::{Fate, LedgerError};
 
 /// Files kept open for sinks that have not taken them yet; far below the usual limit of 1,024 descriptors.
-const OPEN_MAX: usize = 128;
+const OPEN_MAX: usize = 64;
 /// A file that nobody took by then is closed; it is opened again when its turn comes.
 const KEPT: Duration = Duration::from_secs(10);
 

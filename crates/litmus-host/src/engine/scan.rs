@@ -21,7 +21,7 @@ use crate::engine_api::{Event, Level, Observer, Stop};
 use crate::ledger::{KnownFile, LedgerError, ScanChange};
 
 /// Files recorded in one transaction.
-const CHUNK_FILES: usize = 64;
+const CHUNK_FILES: usize = 32;
 /// How long the scan lets the sinks catch up, so that they find its files still open.
 const PATIENCE: Duration = Duration::from_millis(250);
 

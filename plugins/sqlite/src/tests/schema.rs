@@ -108,7 +108,10 @@ fn freeze_stops_with_statements_that_somebody_can_run() {
     assert_eq!(error.status(), Status::Schema);
     let message = error.to_string();
     assert!(message.contains("schema_policy is \"freeze\"\nhint: run these statements"), "{message}");
-    assert!(message.contains("CREATE TABLE \"steps\"") && message.contains("ADD COLUMN \"in_a__"), "{message}");
+    assert!(
+        message.contains("CREATE TABLE \"steps\"") && message.contains(", \"in_it's\" TEXT, \"in_a__"),
+        "{message}"
+    );
     assert_eq!(bench.query("SELECT COUNT(*) FROM sqlite_master WHERE name = 'steps'"), [["0"]], "nothing was made");
 
     let (_, statements) = message.split_once(":\nCREATE").unwrap();
@@ -122,6 +125,15 @@ fn freeze_stops_with_statements_that_somebody_can_run() {
     assert_eq!(bench.deliver(&runs[..1])[0].status, Status::AlreadyPresent);
     let conflict = steps(3, &[column("in_it's", Kind::Bool, [V::Bool(true)])]);
     assert_eq!(bench.deliver_one(&conflict).receipt.unwrap().extra["steps.in_it's"], 1);
+}
+
+#[test]
+fn a_long_list_of_statements_is_cut_and_says_where_the_whole_is() {
+    let bench = Bench::with(json!({ "schema_policy": "freeze" }));
+    let many: Vec<_> = (0..300).map(|at| column(&format!("in_{at:0>200}"), Kind::Text, [text("x")])).collect();
+    let message = bench.try_deliver(&[steps(1, &many)]).unwrap_err().to_string();
+    assert!(message.len() < 40_000, "{}", message.len());
+    assert!(message.ends_with("statements more: `litmus-host forward --dry-run` prints them all"), "{message}");
 }
 
 #[test]
