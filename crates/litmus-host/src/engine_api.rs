@@ -219,8 +219,14 @@ pub(crate) struct SinkOutcome {
     pub(crate) pending: u64,
     /// Pending runs whose file vanished.
     pub(crate) gone: u64,
-    /// One line each: which run stays behind, and why; in a dry run, what would be done.
+    /// One line each: which run stays behind, and why.
     pub(crate) problems: Vec<String>,
+    /// In a dry run: the runs that would be delivered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) would_deliver: Vec<RunId>,
+    /// In a dry run: the statements that would come first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) planned: Vec<String>,
 }
 
 /// How `forward` ended.
@@ -236,6 +242,8 @@ pub(crate) struct ForwardOutcome {
     pub(crate) troubles: Vec<String>,
     /// Nothing was pending at the start, anywhere.
     pub(crate) nothing_pending: bool,
+    /// Nothing was written: `delivered` counts what would be.
+    pub(crate) dry_run: bool,
 }
 
 impl ForwardOutcome {

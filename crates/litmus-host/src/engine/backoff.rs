@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(5 * 60);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// A wait after the `failures`-th failure in a row (from 1): uniform between 0 and the exponential bound, but never so
 /// short that a dead destination is hammered.
 pub(super) fn wait(failures: u32, random: &mut fastrand::Rng) -> Duration {
     let bound = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
     let shortest = FIRST / 10;
-    shortest + (bound - shortest).mul_f64(random.f64())
+    shortest + bound.saturating_sub(shortest).mul_f64(random.f64())
 }
 
 #[cfg(test)]

@@ -63,7 +63,9 @@ pub(crate) struct Tally {
     pub(crate) superseded: u64,
     /// Batches handed to the sink.
     pub(crate) batches: u64,
-    /// In a dry run: what would be done.
+    /// In a dry run: the runs that would be delivered.
+    pub(crate) would_deliver: Vec<RunId>,
+    /// In a dry run: the statements that would come first.
     pub(crate) planned: Vec<String>,
 }
 
@@ -99,6 +101,8 @@ pub(crate) struct Driver {
     next_batch: u64,
     tally: Tally,
     health: Health,
+    /// Whether the ledger has heard from this process how the sink is.
+    noted: bool,
     told: Instant,
     stopping_since: Option<Instant>,
 }
@@ -128,6 +132,7 @@ impl Driver {
             next_batch: 0,
             tally: Tally::default(),
             health: Health::Up,
+            noted: false,
             told: Instant::now(),
             stopping_since: None,
         }
@@ -173,22 +178,27 @@ impl Driver {
 
     fn tell_health(&mut self) -> Result<(), LedgerError> {
         let health = self.lane.health();
-        if *health != self.health {
-            let why = self.spec.redactor.redact(health.why()).into_owned();
-            // A probe and a change of reason are no news; a change of state is.
-            if health.name() != self.health.name() && !matches!(health, Health::HalfOpen(_)) {
-                self.spec.observer.event(&Event::SinkState {
-                    sink: self.spec.name.clone(),
-                    from: self.health.name(),
-                    to: health.name(),
-                    why: why.clone(),
-                });
-            }
-            self.queue.note_state(&health.name(), &why, Timestamp::now().as_millisecond())?;
-            if !matches!(health, Health::HalfOpen(_)) {
-                self.health = health.clone();
-            }
+        // Before the first connection nothing is known; what an earlier process noted stands until then.
+        let first = !self.noted && (self.instance.is_some() || *health != Health::Up);
+        if *health == self.health && !first {
+            return Ok(());
         }
+        let why = self.spec.redactor.redact(health.why()).into_owned();
+        self.queue.note_state(&health.name(), &why, Timestamp::now().as_millisecond())?;
+        self.noted = true;
+        // A probe is no news, and neither is a change of reason; a change of state is.
+        if matches!(health, Health::HalfOpen(_)) {
+            return Ok(());
+        }
+        if health.name() != self.health.name() {
+            self.spec.observer.event(&Event::SinkState {
+                sink: self.spec.name.clone(),
+                from: self.health.name(),
+                to: health.name(),
+                why,
+            });
+        }
+        self.health = health.clone();
         Ok(())
     }
 
@@ -298,6 +308,8 @@ impl Driver {
             };
             let returned = instance.deliver(&call, &sources, &on_report);
             *held(&shared.returned) = Some(returned);
+            // Who hears that the call is over may close the instance, and must find nobody else holding it.
+            drop(instance);
             // The driver has ended: nobody waits for this call any more.
             let _ = outbox.send(Message::Done(batch));
         });
@@ -342,7 +354,7 @@ impl Driver {
                 let mut failure = self.failure(&error);
                 if failure.status == Status::Cancelled && Instant::now() >= running.deadline {
                     failure.status = Status::Deadline;
-                    failure.message = "the time allowed for the batch ran out".to_owned();
+                    "the time allowed for the batch ran out".clone_into(&mut failure.message);
                 }
                 let sink_well = failure.status.class() == RetryClass::Suspect && self.is_well();
                 End::Failed { failure, sink_well }
@@ -360,22 +372,20 @@ impl Driver {
     fn finish(&mut self, running: Running, end: End) -> Result<(), LedgerError> {
         let reports = std::mem::take(&mut *held(&running.shared.reports));
         failpoint("between_report_and_receipt");
-        let runs = running.items.len() as u64;
         let ended = self.lane.delivered(self.now(), &self.queue, running.items, Outcome { reports, end })?;
         for plan in std::mem::take(&mut *held(&running.shared.planned)) {
             if !self.tally.planned.contains(&plan) {
                 self.tally.planned.push(plan);
             }
         }
+        let runs = ended.iter().filter(|run| run.settled.to == Settlement::Committed).count() as u64;
         for run in ended {
             self.tell_run(run);
         }
-        self.spec.observer.event(&Event::BatchDone {
-            sink: self.spec.name.clone(),
-            runs,
-            bytes: running.bytes,
-            elapsed: running.started.elapsed(),
-        });
+        if runs > 0 && !self.spec.dry_run {
+            let (sink, elapsed) = (self.spec.name.clone(), running.started.elapsed());
+            self.spec.observer.event(&Event::BatchDone { sink, runs, bytes: running.bytes, elapsed });
+        }
         self.tell_progress()
     }
 
@@ -383,7 +393,12 @@ impl Driver {
         match (run.settled.to, run.settled.status) {
             (Settlement::Pending, _) => return,
             (Settlement::Committed, Status::AlreadyPresent) => self.tally.already_present += 1,
-            (Settlement::Committed, _) => self.tally.delivered += 1,
+            (Settlement::Committed, _) => {
+                self.tally.delivered += 1;
+                if self.spec.dry_run {
+                    self.tally.would_deliver.push(run.run_id);
+                }
+            }
             (Settlement::Superseded, _) => self.tally.superseded += 1,
             _ => {}
         }

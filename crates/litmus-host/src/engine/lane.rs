@@ -7,7 +7,7 @@
 //! - a batch that fails as a whole for a fault that a run may have is cut in two until the run at fault stands alone;
 //! - while the destination is away, one call at a time asks whether it is back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use litmus_core::{Capabilities, RetryClass, RunId, Sha256, Status};
@@ -162,7 +162,7 @@ pub(crate) struct Lane {
     /// Parts of batches that failed as a whole; in flight in the ledger.
     suspects: VecDeque<Vec<Item>>,
     /// Runs that wait by themselves, by when they are due.
-    waiting: BTreeMap<(Duration, usize, i64), ()>,
+    waiting: BTreeSet<(Duration, usize, i64)>,
     confirmed: bool,
     stopping: bool,
 }
@@ -181,7 +181,7 @@ impl Lane {
             last_progress: Duration::ZERO,
             in_flight: 0,
             suspects: VecDeque::new(),
-            waiting: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             confirmed: false,
             stopping: false,
         }
@@ -261,7 +261,7 @@ impl Lane {
             // Connected, and nothing to probe with: that was the probe.
             self.progressed(now);
         }
-        if let Some(((due, ..), ())) = self.waiting.first_key_value() {
+        if let Some((due, ..)) = self.waiting.first() {
             return Ok(Step::Wait(Some(self.capped(*due))));
         }
         Ok(if more_may_come { Step::Wait(None) } else { Step::Finished })
@@ -409,7 +409,14 @@ impl Lane {
     }
 
     /// A run of a batch that could not even be handed over: its file is away, or cannot be read just now.
-    pub(crate) fn not_handed_over(&mut self, now: Now, queue: &SinkQueue, item: &Item, gone: bool, why: &str) -> Result<()> {
+    pub(crate) fn not_handed_over(
+        &mut self,
+        now: Now,
+        queue: &SinkQueue,
+        item: &Item,
+        gone: bool,
+        why: &str,
+    ) -> Result<()> {
         let settled = if gone {
             Settled { to: Settlement::Gone, status: Status::Data, message: why.to_owned(), receipt: None }
         } else {
@@ -439,7 +446,7 @@ impl Lane {
     }
 
     fn release_due(&mut self, now: Now, queue: &SinkQueue) -> Result<()> {
-        while let Some(((due, store, revision), ())) = self.waiting.first_key_value() {
+        while let Some((due, store, revision)) = self.waiting.first() {
             if *due > now.mono {
                 break;
             }
@@ -456,7 +463,7 @@ impl Lane {
 
     fn wait(&mut self, now: Now, item: &Item, tries: u32, asked: Option<Duration>) {
         let wait = asked.unwrap_or_else(|| backoff::wait(tries, &mut self.random));
-        self.waiting.insert((now.mono + wait, item.store, item.run.revision), ());
+        self.waiting.insert((now.mono + wait, item.store, item.run.revision));
     }
 
     fn progressed(&mut self, now: Now) {
@@ -513,7 +520,9 @@ impl Lane {
 
 /// What is said of a failure, in the ledger and to a person.
 fn said(failure: &Failure) -> String {
-    format!("{}: {}", failure.status, failure.message)
+    let status = failure.status.name();
+    // A plugin may have named the status itself.
+    if failure.message.starts_with(status) { failure.message.clone() } else { format!("{status}: {}", failure.message) }
 }
 
 fn back(failure: &Failure) -> Settled {

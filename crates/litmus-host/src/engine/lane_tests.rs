@@ -95,7 +95,7 @@ fn failed(status: Status) -> End {
 
 #[test]
 fn a_batch_that_goes_well_is_committed_and_the_lane_ends() {
-    let mut bench = Bench::new(3, Some(Duration::from_secs(60)));
+    let mut bench = Bench::new(3, Some(Duration::from_mins(1)));
     let Step::Deliver(items) = bench.act() else { panic!() };
     assert_eq!(items.len(), 3);
     bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
@@ -105,7 +105,7 @@ fn a_batch_that_goes_well_is_committed_and_the_lane_ends() {
 
 #[test]
 fn bisection_finds_the_poison_run_and_delivers_its_neighbours() {
-    let mut bench = Bench::new(50, Some(Duration::from_secs(60)));
+    let mut bench = Bench::new(50, Some(Duration::from_mins(1)));
     let mut calls = 0;
     while let Step::Deliver(items) = bench.act() {
         calls += 1;
@@ -177,17 +177,17 @@ fn a_suspect_failure_of_a_sink_that_is_not_well_is_the_sinks() {
 
 #[test]
 fn without_watch_a_sink_that_stays_down_is_given_up_after_the_time_said() {
-    let mut bench = Bench::new(1, Some(Duration::from_secs(60)));
+    let mut bench = Bench::new(1, Some(Duration::from_mins(1)));
     while let Step::Deliver(items) = bench.act() {
         bench.deliver(items, failed(Status::Transient), |_| None);
     }
-    assert_eq!(bench.clock, Duration::from_secs(60));
+    assert_eq!(bench.clock, Duration::from_mins(1));
     assert_eq!(bench.states(), ["pending"]);
 }
 
 #[test]
 fn without_watch_a_blocked_sink_ends_at_once_and_with_watch_it_recovers() {
-    let mut once = Bench::new(1, Some(Duration::from_secs(60)));
+    let mut once = Bench::new(1, Some(Duration::from_mins(1)));
     let Step::Deliver(items) = once.act() else { panic!() };
     once.deliver(items, failed(Status::Auth), |_| None);
     assert!(matches!(once.next(), Step::Finished));

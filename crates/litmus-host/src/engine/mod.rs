@@ -46,7 +46,7 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// A pass that a hint asked for takes at most this share of the time.
 const HINTED_SHARE: u32 = 5;
 /// A new ledger over a store older than this, at a sink that cannot tell what it has, needs to be told where to start.
-const OLD_STORE: Duration = Duration::from_secs(24 * 60 * 60);
+const OLD_STORE: Duration = Duration::from_hours(24);
 /// Problems listed for each sink.
 const PROBLEMS_MAX: usize = 50;
 
@@ -91,10 +91,9 @@ pub(crate) fn forward<O: Observer + 'static>(
     loop {
         let (stores, away) = ready_stores(request, dry_folder.as_ref().map(tempfile::TempDir::path), observer)?;
         let session = Session { request, observer, stop, sinks: &sinks, stores, away };
-        match session.run()? {
-            Some(outcome) => return Ok(outcome),
-            // A store that was away is back: all over again, with it.
-            None => continue,
+        // Without an outcome, a store that was away is back: all over again, with it.
+        if let Some(outcome) = session.run()? {
+            return Ok(outcome);
         }
     }
 }
@@ -123,7 +122,10 @@ fn ready_sink(
         .map_err(|error| redacted(format!("sink \"{}\" ({}): {error}", spec.name, spec.plugin_given)))?;
     let destination = request.redactor.redact(instance.destination_id()).into_owned();
     let capabilities = plugin.description().capabilities;
-    instance.close(&call).map_err(|error| redacted(format!("sink \"{}\": {error}", spec.name)))?;
+    if let Err(error) = instance.close(&call) {
+        let message = request.redactor.redact(&format!("closing after the check: {error}")).into_owned();
+        observer.event(&Event::Log { level: Level::Warn, target: spec.name.clone(), message });
+    }
     Ok(ReadySink { spec: spec.clone(), plugin, destination, capabilities })
 }
 
@@ -469,7 +471,7 @@ impl Session<'_> {
         for ((sink, (tally, health, queue)), gone_before) in self.sinks.iter().zip(ends).zip(gone_before) {
             let Backlog { pending, waiting, quarantined, gone } = queue.backlog().map_err(host)?;
             nothing_pending &= tally.batches == 0 && pending + waiting == 0;
-            let mut problems = tally.planned;
+            let mut problems = Vec::new();
             if !health.why().is_empty() && pending > 0 {
                 problems.push(self.request.redactor.redact(health.why()).into_owned());
             }
@@ -490,6 +492,8 @@ impl Session<'_> {
                 pending: pending + waiting,
                 gone: gone.saturating_sub(*gone_before),
                 problems,
+                would_deliver: tally.would_deliver,
+                planned: tally.planned,
             });
         }
         let mut troubles = self.away.clone();
@@ -500,6 +504,7 @@ impl Session<'_> {
             new_unreadable: scan.new_unreadable,
             troubles,
             nothing_pending,
+            dry_run: self.request.dry_run,
         })
     }
 }

@@ -109,8 +109,14 @@ impl Simulation {
         let sinks = (0..random.usize(1..=3))
             .map(|n| {
                 let (lane, queue, id) = start(&ledger, n, random.u64(..));
-                let world =
-                    World { held: BTreeMap::new(), incarnation: 1, connection: 1, fault: None, loses_answers: false, hangs: false };
+                let world = World {
+                    held: BTreeMap::new(),
+                    incarnation: 1,
+                    connection: 1,
+                    fault: None,
+                    loses_answers: false,
+                    hangs: false,
+                };
                 SimSink {
                     world,
                     lane,
@@ -271,28 +277,26 @@ impl Simulation {
         }
         let sink = &mut self.sinks[at];
         match sink.lane.next(now, &mut sink.queue, true).unwrap() {
-            Step::Connect => match sink.world.fault {
-                Some(status) => {
+            Step::Connect => {
+                if let Some(status) = sink.world.fault {
                     let failure = self.failure(status);
                     self.sinks[at].lane.connect_failed(now, &failure);
-                }
-                None => {
+                } else {
                     sink.world.connection = sink.world.incarnation;
                     let incarnation = sink.world.incarnation.to_string();
                     sink.lane.connected(now, &sink.queue, Some(&incarnation)).unwrap();
                 }
-            },
-            Step::Audit(items) => match sink.world.answers() {
-                Some(status) => {
+            }
+            Step::Audit(items) => {
+                if let Some(status) = sink.world.answers() {
                     let failure = self.failure(status);
                     let sink = &mut self.sinks[at];
                     sink.lane.audited(now, &sink.queue, &items, Err(&failure)).unwrap();
-                }
-                None => {
+                } else {
                     let held = sink.world.held.iter().map(|(run, held)| (*run, held.sha256)).collect();
                     sink.lane.audited(now, &sink.queue, &items, Ok(&held)).unwrap();
                 }
-            },
+            }
             Step::Deliver(items) => {
                 sink.calls.push(Call { items, settled: false });
                 if self.bug == Bug::ReceiptBeforeCommit && self.random.bool() {
@@ -439,7 +443,8 @@ impl Simulation {
                 self.check()?;
             }
             self.clock += Duration::from_secs(7);
-            let open = |state: &String| matches!(state.as_str(), "pending" | "in_flight" | "retry_wait" | "unconfirmed");
+            let open =
+                |state: &String| matches!(state.as_str(), "pending" | "in_flight" | "retry_wait" | "unconfirmed");
             if self.sinks.iter().all(|sink| sink.lane.is_confirmed() && !sink.states.values().any(open)) {
                 return self.arrived();
             }

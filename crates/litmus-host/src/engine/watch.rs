@@ -93,9 +93,8 @@ impl Watcher {
         }
         let mut changed = false;
         let mut new_folders = Vec::new();
-        let mut buffer = [0; BUFFER_BYTES];
-        loop {
-            let Some(inotify) = &mut self.inotify else { break };
+        let mut buffer = vec![0; BUFFER_BYTES];
+        while let Some(inotify) = &mut self.inotify {
             let Ok(events) = inotify.read_events(&mut buffer) else { break };
             for event in events {
                 changed = true;

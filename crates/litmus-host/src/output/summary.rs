@@ -12,8 +12,9 @@ use crate::engine_api::{ForwardOutcome, SinkOutcome};
 pub(crate) fn write_outcome_table(out: &mut impl Write, outcome: &ForwardOutcome, style: Style) -> io::Result<()> {
     let gone = outcome.sinks.iter().any(|sink| sink.gone > 0);
     let mut columns = vec![("SINK", Align::Left), ("DESTINATION", Align::Left), ("STATE", Align::Left)];
+    let delivered = if outcome.dry_run { "WOULD DELIVER" } else { "DELIVERED" };
     columns.extend(
-        ["DELIVERED", "ALREADY PRESENT", "SUPERSEDED", "QUARANTINED", "PENDING"].map(|name| (name, Align::Right)),
+        [delivered, "ALREADY PRESENT", "SUPERSEDED", "QUARANTINED", "PENDING"].map(|name| (name, Align::Right)),
     );
     if gone {
         columns.push(("GONE", Align::Right));
@@ -37,6 +38,20 @@ pub(crate) fn write_outcome_table(out: &mut impl Write, outcome: &ForwardOutcome
     for sink in &outcome.sinks {
         for problem in &sink.problems {
             writeln!(out, "{}: {}", printable(&sink.name), printable(problem))?;
+        }
+    }
+    for sink in &outcome.sinks {
+        if !sink.would_deliver.is_empty() {
+            writeln!(out, "{} would get:", printable(&sink.name))?;
+        }
+        for run_id in &sink.would_deliver {
+            writeln!(out, "  {run_id}")?;
+        }
+        if !sink.planned.is_empty() {
+            writeln!(out, "{} would first run:", printable(&sink.name))?;
+        }
+        for statement in &sink.planned {
+            writeln!(out, "  {};", printable(statement))?;
         }
     }
     if !outcome.unreadable.is_empty() {
@@ -64,6 +79,7 @@ fn count(count: u64, tone: Option<Tone>) -> Cell {
 #[derive(Serialize)]
 struct OutcomeJson<'a> {
     complete: bool,
+    dry_run: bool,
     nothing_pending: bool,
     sinks: &'a [SinkOutcome],
     unreadable: Vec<UnreadableJson<'a>>,
@@ -82,6 +98,7 @@ pub(crate) fn write_outcome_json(out: &mut impl Write, outcome: &ForwardOutcome)
     let unreadable = outcome.unreadable.iter().map(|(path, reason)| UnreadableJson { path, reason }).collect();
     let json = OutcomeJson {
         complete: outcome.is_complete(),
+        dry_run: outcome.dry_run,
         nothing_pending: outcome.nothing_pending,
         sinks: &outcome.sinks,
         unreadable,
@@ -112,6 +129,7 @@ mod tests {
             new_unreadable: 1,
             troubles: vec!["bench-8: the data dir is not there".into()],
             nothing_pending: false,
+            dry_run: false,
         }
     }
 
