@@ -20,21 +20,46 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The host and every plugin.
+/// The host, the conformance suite and every plugin, in one call of cargo: apart, each would get its own choice of features
+/// of the libraries below, and arrow would be compiled once for each. (What ships is built apart, see `dist`.)
 pub(crate) fn all(profile: Profile) -> Result<()> {
-    package("litmus-host", profile)?;
-    plugins()?.iter().try_for_each(|folder| plugin(folder, profile))
+    together(&["--workspace"], profile)
 }
 
-/// One package. Each is built by a call of its own: together, cargo would give the plugins the features that only the
-/// host wants of litmus-core.
+/// The same with every test, for which the libraries below get some more features.
+pub(crate) fn with_tests() -> Result<()> {
+    together(&["--workspace", "--all-targets"], Profile::Debug)
+}
+
+/// The host and the plugins that a user gets; the shortest way from a fresh clone to the main job.
+pub(crate) fn shipped(profile: Profile) -> Result<()> {
+    let mut packages = vec!["--package".to_owned(), "litmus-host".to_owned()];
+    for folder in plugins()?.iter().filter(|folder| folder.is_shipped()) {
+        packages.extend(["--package".to_owned(), folder.package()]);
+    }
+    together(&packages.iter().map(String::as_str).collect::<Vec<_>>(), profile)
+}
+
+fn together(what: &[&str], profile: Profile) -> Result<()> {
+    process::run(process::cargo(["build", "--quiet"]).args(what).args(profile.arguments()))?;
+    for folder in plugins()?.iter().filter(|folder| folder.built(profile).exists()) {
+        lay_beside_the_host(folder, profile)?;
+    }
+    Ok(())
+}
+
+/// One package by itself, with the features that it asks for and no others.
 pub(crate) fn package(name: &str, profile: Profile) -> Result<()> {
     process::run(process::cargo(["build", "--quiet", "--package", name]).args(profile.arguments()))
 }
 
-/// One plugin, built and laid into `plugins/` beside the host.
+/// One plugin by itself, laid into `plugins/` beside the host.
 pub(crate) fn plugin(folder: &PluginFolder, profile: Profile) -> Result<()> {
     package(&folder.package(), profile)?;
+    lay_beside_the_host(folder, profile)
+}
+
+fn lay_beside_the_host(folder: &PluginFolder, profile: Profile) -> Result<()> {
     let (from, to) = (folder.built(profile), folder.installed(profile));
     install(&from, &to).map_err(|error| format!("{} to {}: {error}", from.display(), to.display()).into())
 }

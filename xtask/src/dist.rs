@@ -7,9 +7,6 @@ use std::{fs, io};
 use crate::workspace::{Profile, plugins, root, target};
 use crate::{Result, build, process};
 
-/// Plugins that exist for tests only and are never shipped.
-const NOT_SHIPPED: &[&str] = &["hostile"];
-
 pub(crate) fn run() -> Result<()> {
     let profile = Profile::Release;
     let dist = target().join("dist");
@@ -18,7 +15,7 @@ pub(crate) fn run() -> Result<()> {
     }
     build::package("litmus-host", profile)?;
     copy(&profile.folder().join("litmus-host"), &dist.join("bin/litmus-host"))?;
-    for folder in plugins()?.iter().filter(|folder| !NOT_SHIPPED.contains(&folder.name.as_str())) {
+    for folder in plugins()?.iter().filter(|folder| folder.is_shipped()) {
         build::plugin(folder, profile)?;
         copy(&folder.installed(profile), &dist.join(format!("lib/litmus/plugins/{}.so", folder.name)))?;
     }

@@ -39,7 +39,7 @@ enum Command {
     /// Format and lints; with --full also cargo-deny and typos
     Lint(lint::Options),
     /// Write crates/litmus-core/include/litmus_sink.h from the ABI
-    Header(header::Options),
+    Header,
     /// kill -9 by the hundred, at every phase of a delivery
     Torture(torture::Options),
     /// Measure a release build
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Command::TestPlugins(options) => test_plugins::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Lint(options) => lint::run(&options),
-        Command::Header(options) => header::run(&options),
+        Command::Header => header::run(),
         Command::Torture(options) => torture::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Dist => dist::run(),

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Instant;
 
 use crate::workspace::Profile;
-use crate::{Result, build, header, lint, process, test_plugins};
+use crate::{Result, build, lint, process, test_plugins};
 
 /// How often the kill loops of the end to end tests kill.
 const KILL_ROUNDS: &str = "10";
@@ -36,10 +36,9 @@ type Part = (&'static str, fn(&mut Counts) -> Result<()>);
 
 const PARTS: &[Part] = &[
     ("format", |_| lint::format()),
-    ("build", |_| build::all(Profile::Debug)),
+    ("build", |_| build::with_tests()),
     ("tests", tests),
     ("test-plugins", test_plugins::all),
-    ("header", |_| header::check()),
     ("lints", |_| lint::clippy()),
 ];
 

@@ -30,7 +30,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    build::package("litmus-conformance", Profile::Debug)?;
+    build::all(Profile::Debug)?;
     if options.list {
         return process::run(suite().arg("--list"));
     }
@@ -46,9 +46,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
 }
 
-/// Every plugin that declares how it is tested; for `cargo xtask test`.
+/// Every plugin that declares how it is tested; for `cargo xtask test`, which has built them.
 pub(crate) fn all(total: &mut Counts) -> Result<()> {
-    build::package("litmus-conformance", Profile::Debug)?;
     let options = Options { names: Vec::new(), plugin: None, config: None, list: false, filter: None, report: None };
     let mut failed = Vec::new();
     for (name, plugin, config) in chosen(&options)? {
@@ -59,7 +58,7 @@ pub(crate) fn all(total: &mut Counts) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
 }
 
-/// Name, file and configuration of each plugin asked for, built where it is ours.
+/// Name, file and configuration of each plugin asked for.
 fn chosen(options: &Options) -> Result<Vec<(String, PathBuf, PathBuf)>> {
     if let (Some(plugin), Some(config)) = (&options.plugin, &options.config) {
         let name = plugin.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -75,7 +74,6 @@ fn chosen(options: &Options) -> Result<Vec<(String, PathBuf, PathBuf)>> {
     for folder in all.into_iter().filter(asked) {
         let config = folder.conformance();
         if config.is_file() {
-            build::plugin(&folder, Profile::Debug)?;
             chosen.push((folder.name.clone(), folder.installed(Profile::Debug), config));
         } else if options.names.is_empty() {
             println!("{}: not tested, it has no {}", folder.name, config.display());

@@ -54,6 +54,11 @@ impl PluginFolder {
         format!("litmus-sink-{}", self.name)
     }
 
+    /// Whether a user gets it; the other one exists to misbehave in tests.
+    pub(crate) fn is_shipped(&self) -> bool {
+        self.name != "hostile"
+    }
+
     /// What cargo calls the library it builds.
     pub(crate) fn built(&self, profile: Profile) -> PathBuf {
         profile.folder().join(format!("liblitmus_sink_{}.so", self.name.replace('-', "_")))

@@ -14,8 +14,11 @@ use litmus_core::abi::host::{HostCall, Instance, LogFn, Plugin, RunSource};
 use litmus_core::{Attachment, OpenMode, Rank, Report, RunId, Sha256, SinkError, Status, Table, TableStream};
 use serde_json::{Value, json};
 
-/// The hostile plugin's library, built once.
+/// The hostile plugin's library: of `LITMUS_ARTIFACTS`, where `cargo xtask test` built it, else built once.
 pub(crate) fn hostile_so() -> PathBuf {
+    if let Some(folder) = std::env::var_os("LITMUS_ARTIFACTS") {
+        return PathBuf::from(folder).join("plugins/hostile.so");
+    }
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
