@@ -75,7 +75,7 @@ impl Ledger {
                 .iter()
                 .map(|change| match change {
                     ScanChange::Run { path, stamp, summary } => {
-                        let revision = revision(t, summary, stamp.size, now_ms)?;
+                        let revision = revision(t, summary, stamp, now_ms)?;
                         let before = put_file(t, path, stamp, Some(revision), None)?;
                         if let Some(before) = before.filter(|before| *before != revision) {
                             leave(t, before, Some((revision, summary.run_id)), now_ms)?;
@@ -141,7 +141,7 @@ impl Ledger {
 }
 
 /// The revision's number, new or known.
-fn revision(t: &Transaction<'_>, summary: &Summary, bytes: u64, now_ms: i64) -> rusqlite::Result<i64> {
+fn revision(t: &Transaction<'_>, summary: &Summary, stamp: &Stamp, now_ms: i64) -> rusqlite::Result<i64> {
     let (run_id, sha256) = (summary.run_id.to_string(), summary.sha256.to_string());
     let known = t
         .prepare_cached("SELECT seq FROM revisions WHERE run_id = ?1 AND sha256 = ?2")?
@@ -151,14 +151,16 @@ fn revision(t: &Transaction<'_>, summary: &Summary, bytes: u64, now_ms: i64) -> 
         return Ok(seq);
     }
     t.prepare_cached(
-        "INSERT INTO revisions (run_id, sha256, rank, bytes, run_started_us, seen_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO revisions (run_id, sha256, rank, bytes, run_started_us, sealed_us, seen_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .insert(params![
         run_id,
         sha256,
         summary.rank().encode(),
-        bytes as i64,
+        stamp.size as i64,
         summary.run_started_at.map(jiff::Timestamp::as_microsecond),
+        stamp.mtime_ns / 1000,
         now_ms
     ])
 }

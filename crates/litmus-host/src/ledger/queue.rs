@@ -12,7 +12,7 @@ use super::{Ledger, Result, State};
 pub(crate) enum StartDecision {
     /// All that are there.
     All,
-    /// Those that start from the first time on that this was said.
+    /// Those that are sealed from the first time on that this was said.
     Now,
     /// Those that started then or later.
     Since(Timestamp),
@@ -153,11 +153,13 @@ impl Ledger {
                     params![id, start.given(), start_us],
                 )?;
                 t.execute(
-                    "UPDATE deliveries SET state = 'pending', changed_ms = ?2
-                     WHERE destination = ?1 AND state = 'skipped'
-                       AND EXISTS (SELECT 1 FROM revisions r WHERE r.seq = revision
-                                   AND (?3 IS NULL OR r.run_started_us IS NULL OR r.run_started_us >= ?3))",
-                    params![id, now_ms, start_us],
+                    &format!(
+                        "UPDATE deliveries SET state = 'pending', changed_ms = ?2
+                         WHERE destination = ?1 AND state = 'skipped'
+                           AND NOT EXISTS (SELECT 1 FROM revisions r JOIN destinations d ON d.id = ?1
+                                           WHERE r.seq = revision AND {BEFORE_START})"
+                    ),
+                    params![id, now_ms],
                 )?;
             }
             t.execute("UPDATE destinations SET used_ms = ?2 WHERE id = ?1", params![id, now_ms])?;
@@ -441,13 +443,18 @@ fn supersedes(t: &Transaction<'_>, revision: i64) -> rusqlite::Result<Vec<Sha256
     rows.collect()
 }
 
+/// Whether a revision `r` is too old for a destination `d`. A run that was under way when "now" was said is not: it was sealed
+/// after that. NULL, where nothing was said or the run does not say when it started, is no.
+const BEFORE_START: &str =
+    "CASE WHEN d.start_given = 'now' THEN r.sealed_us < d.start_us ELSE r.run_started_us < d.start_us END";
+
 fn backfill(t: &Transaction<'_>, id: i64, now_ms: i64) -> rusqlite::Result<()> {
-    t.prepare_cached(
+    t.prepare_cached(&format!(
         "INSERT OR IGNORE INTO deliveries (destination, revision, state, changed_ms)
-         SELECT d.id, r.seq, CASE WHEN r.run_started_us < d.start_us THEN 'skipped' ELSE 'pending' END, ?2
+         SELECT d.id, r.seq, CASE WHEN {BEFORE_START} THEN 'skipped' ELSE 'pending' END, ?2
          FROM destinations d JOIN revisions r ON r.seq > d.attached_seq
-         WHERE d.id = ?1 AND EXISTS (SELECT 1 FROM files f WHERE f.revision = r.seq)",
-    )?
+         WHERE d.id = ?1 AND EXISTS (SELECT 1 FROM files f WHERE f.revision = r.seq)"
+    ))?
     .execute(params![id, now_ms])?;
     t.prepare_cached(
         "UPDATE destinations SET attached_seq = (SELECT coalesce(max(seq), 0) FROM revisions) WHERE id = ?1",

@@ -24,6 +24,7 @@ CREATE TABLE revisions (
     rank           TEXT NOT NULL,
     bytes          INTEGER NOT NULL,
     run_started_us INTEGER,
+    sealed_us      INTEGER NOT NULL,              -- the file's mtime when it was first seen
     seen_ms        INTEGER NOT NULL,
     replaced_by    INTEGER REFERENCES revisions (seq),
     UNIQUE (run_id, sha256)
@@ -38,7 +39,7 @@ CREATE TABLE destinations (
     plugin       TEXT NOT NULL,
     incarnation  TEXT,
     start_given  TEXT NOT NULL DEFAULT 'all',     -- 'all', 'now' or a time: a change makes skipped runs be looked at again
-    start_us     INTEGER,                         -- runs that started earlier are skipped; NULL: none
+    start_us     INTEGER,                         -- runs that started (now: were sealed) earlier are skipped; NULL: none
     attached_seq INTEGER NOT NULL DEFAULT 0,
     state        TEXT NOT NULL DEFAULT 'up',
     state_why    TEXT NOT NULL DEFAULT '',

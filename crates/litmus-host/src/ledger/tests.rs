@@ -194,6 +194,30 @@ fn start_skips_older_runs_and_a_change_of_mind_brings_them_back() {
 }
 
 #[test]
+fn now_means_sealed_from_now_on_however_early_the_run_began() {
+    let ledger = Ledger::in_memory();
+    let sealed_at = |path: &str, seconds: i64, summary| match found(path, summary) {
+        ScanChange::Run { path, stamp, summary } => {
+            ScanChange::Run { path, stamp: Stamp { mtime_ns: seconds * 1_000_000_000, ..stamp }, summary }
+        }
+        other => other,
+    };
+    ledger.record(&[sealed_at("old", 50, summary(1, 1))], 0).unwrap();
+    let spec = DestinationSpec { start: Some(StartDecision::Now), ..destination("a.db") };
+    let id = ledger.register(&spec, 100_000).unwrap();
+    assert_eq!(deliver_all(&ledger, id), 0);
+    // Both began at second 1,000 of 1970 or later by their own account; what counts is when they were sealed.
+    ledger.record(&[sealed_at("new", 101, summary(2, 2))], 0).unwrap();
+    ledger.backfill(id, 0).unwrap();
+    assert_eq!(deliver_all(&ledger, id), 1);
+    // Saying it again does not move it.
+    ledger.register(&spec, 200_000).unwrap();
+    ledger.record(&[sealed_at("later", 150, summary(3, 3))], 0).unwrap();
+    ledger.backfill(id, 0).unwrap();
+    assert_eq!(deliver_all(&ledger, id), 1);
+}
+
+#[test]
 fn a_selection_narrows_what_is_taken() {
     let ledger = Ledger::in_memory();
     let id = ledger.register(&destination("a.db"), 0).unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Mutex;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use litmus_core::{RetryClass, Status};
 use serde_json::{Map, Value, json};
 
@@ -111,8 +111,12 @@ impl Console {
         let Some(bars) = &self.bars else { return };
         let mut by_sink = bars.by_sink.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let bar = by_sink.entry(sink.to_owned()).or_insert_with(|| {
-            let style = ProgressStyle::with_template("{prefix:>16} {bar:30} {pos}/{len} runs {per_sec} {wide_msg}")
-                .expect("a fixed template");
+            let style = ProgressStyle::with_template("{prefix:>16} {bar:30} {pos}/{len} runs {rate} {wide_msg}")
+                .expect("a fixed template")
+                .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                    // A rate that cannot be written is not shown.
+                    let _ = write!(out, "{:.0}/s", state.per_sec());
+                });
             bars.all.add(ProgressBar::new(0).with_style(style).with_prefix(printable(sink).into_owned()))
         });
         bar.set_length(pending + committed);
@@ -150,6 +154,8 @@ impl Observer for Console {
                 let fields = [("run_id", json!(run_id)), ("status", json!(status.name()))];
                 self.log(level_of(*status), sink, &format!("run {run_id}: {status}{text}"), &fields);
             }
+            // A bar says the same.
+            Event::BatchDone { .. } if self.bars.is_some() => {}
             Event::BatchDone { sink, runs, bytes, elapsed } => {
                 let message = format!("{runs} runs ({} kB) in {}", bytes.div_ceil(1000), format_duration(*elapsed));
                 let elapsed_ms = json!(elapsed.as_millis() as u64);
