@@ -71,3 +71,27 @@ fn watch_picks_up_a_run_sealed_a_moment_ago_and_ends_when_asked() {
         assert!(!project.path("out.db-wal").exists(), "the sink was closed: the one file can be mailed");
     }
 }
+
+#[test]
+fn watch_waits_for_a_file_that_is_copied_in_slowly() {
+    let project = Project::new();
+    let elsewhere = Project::new();
+    let copied = write(&elsewhere.data_dir(), &Plan::new(7, 8));
+    let bytes = std::fs::read(&copied.path).expect("the run was written");
+    let mut command = project.command(["--plugin", "sqlite.so", "--set", "path=out.db", "--watch"]);
+    let mut running = Running::start(&project, &mut command);
+    let log = || std::fs::read_to_string(project.path("running.log")).unwrap_or_default();
+
+    let target = project.data_dir().join("runs/copied.parquet");
+    std::fs::create_dir_all(target.parent().expect("it lies in a folder")).expect("a folder");
+    std::fs::write(&target, &bytes[..bytes.len() / 2]).expect("half of it");
+    // A run that arrives after it shows that the half was looked at.
+    let other = write(&project.data_dir(), &Plan::new(8, 8));
+    assert!(wait_until(ARRIVES_WITHIN, || holds(&project.path("out.db"), &other.run_id)), "{}", log());
+    std::fs::write(&target, &bytes).expect("all of it");
+    assert!(wait_until(ARRIVES_WITHIN, || holds(&project.path("out.db"), &copied.run_id)), "{}", log());
+
+    running.signal(Signal::TERM);
+    let status = running.wait(ARRIVES_WITHIN).unwrap_or_else(|| panic!("it did not end: {}", log()));
+    assert_eq!(status.code(), Some(0), "{}", log());
+}

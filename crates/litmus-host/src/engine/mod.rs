@@ -32,7 +32,7 @@ use self::driver::{Driver, DriverSpec, Message, Tally};
 use self::files::{OpenFiles, OpenStore};
 use self::lane::{Health, Lane, Policy};
 use self::queue::{SharedLedger, SinkQueue, StoreQueue, lock};
-use self::scan::Scan;
+use self::scan::{SETTLING, Scan};
 use self::watch::Watcher;
 use crate::engine_api::{
     Event, ForwardError, ForwardOutcome, ForwardRequest, Level, Observer, SinkOutcome, SinkSpec, Start, Stop,
@@ -213,8 +213,15 @@ impl Session<'_> {
             .map(|(at, store)| (Arc::clone(&store.open), numbers.iter().map(|ids| ids[at]).collect()))
             .collect();
         let lanes = channels.iter().map(|(sender, _)| sender.clone()).collect();
-        let mut scan = Scan::new(&scanned, Arc::clone(&files), lanes, Arc::clone(self.observer), Arc::clone(self.stop))
-            .map_err(host)?;
+        let mut scan = Scan::new(
+            &scanned,
+            Arc::clone(&files),
+            lanes,
+            Arc::clone(self.observer),
+            Arc::clone(self.stop),
+            self.request.watch,
+        )
+        .map_err(host)?;
 
         let mut selection = Selection { run: None, since: self.request.since };
         if let Some(prefix) = &self.request.run {
@@ -412,7 +419,7 @@ impl Session<'_> {
                     std::thread::sleep((took + rest).saturating_sub(started.elapsed()).min(RESCAN));
                     break;
                 }
-                if started.elapsed() >= RESCAN {
+                if started.elapsed() >= if scan.unsettled { SETTLING } else { RESCAN } {
                     break;
                 }
             }
@@ -501,7 +508,7 @@ impl Session<'_> {
         Ok(ForwardOutcome {
             sinks,
             unreadable: scan.unreadable(),
-            new_unreadable: scan.new_unreadable,
+            new_unreadable: scan.new_unreadable(),
             troubles,
             nothing_pending,
             dry_run: self.request.dry_run,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use litmus_core::failpoint;
@@ -22,6 +22,8 @@ use crate::ledger::{KnownFile, LedgerError, ScanChange};
 
 /// Files recorded in one transaction.
 const CHUNK_FILES: usize = 32;
+/// While watching, a file that is no run is given this long after its last change: it may be copied in just now.
+pub(crate) const SETTLING: Duration = Duration::from_secs(2);
 /// How long the scan lets the sinks catch up, so that they find its files still open.
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -41,8 +43,12 @@ pub(crate) struct Scan {
     lanes: Vec<Sender<Message>>,
     observer: Arc<dyn Observer>,
     stop: Arc<Stop>,
-    /// Unreadable files, and how many of them are news.
-    pub(crate) new_unreadable: usize,
+    /// Whether there will be another look soon, at what may still be on its way.
+    watches: bool,
+    /// Unreadable files that no earlier session told of.
+    new_unreadable: HashSet<PathBuf>,
+    /// A file may still be on its way: look again after [`SETTLING`].
+    pub(crate) unsettled: bool,
     /// Stores and folders that could not be walked in the last pass.
     pub(crate) troubles: Vec<String>,
 }
@@ -55,6 +61,7 @@ impl Scan {
         lanes: Vec<Sender<Message>>,
         observer: Arc<dyn Observer>,
         stop: Arc<Stop>,
+        watches: bool,
     ) -> Result<Self, LedgerError> {
         let stores = stores
             .iter()
@@ -64,12 +71,23 @@ impl Scan {
                 Ok(ScannedStore { at, open: Arc::clone(open), destinations: destinations.clone(), known })
             })
             .collect::<Result<_, LedgerError>>()?;
-        Ok(Self { stores, files, lanes, observer, stop, new_unreadable: 0, troubles: Vec::new() })
+        Ok(Self {
+            stores,
+            files,
+            lanes,
+            observer,
+            stop,
+            watches,
+            new_unreadable: HashSet::new(),
+            unsettled: false,
+            troubles: Vec::new(),
+        })
     }
 
     /// One pass over all stores.
     pub(crate) fn pass(&mut self) -> Result<(), LedgerError> {
         self.troubles.clear();
+        self.unsettled = false;
         for at in 0..self.stores.len() {
             self.pass_store(at)?;
         }
@@ -86,6 +104,14 @@ impl Scan {
             .collect();
         all.sort();
         all
+    }
+
+    /// How many of them no earlier session told of.
+    pub(crate) fn new_unreadable(&self) -> usize {
+        let still = |path: &&PathBuf| {
+            self.stores.iter().any(|store| store.known.get(*path).is_some_and(|known| known.reason.is_some()))
+        };
+        self.new_unreadable.iter().filter(still).count()
     }
 
     /// The folders to watch.
@@ -158,12 +184,16 @@ impl Scan {
                     if !is_there {
                         continue;
                     }
+                    if self.watches && changed_just_now(stamp) {
+                        self.unsettled = true;
+                        continue;
+                    }
                     // Trouble that may pass by itself is looked at again in the next pass: no file has this stamp.
                     let stamp = if error.is_transient() { Stamp { ctime_ns: -1, ..*stamp } } else { *stamp };
                     let reason = error.to_string();
                     let said = self.stores[at].known.get(path).and_then(|known| known.reason.as_ref()) == Some(&reason);
                     if !said {
-                        self.new_unreadable += 1;
+                        self.new_unreadable.insert(path.clone());
                         let path = path.display().to_string();
                         self.observer.event(&Event::Unreadable { path, reason: reason.clone() });
                     }
@@ -232,4 +262,9 @@ impl Scan {
         more_may_come.store(false, Ordering::SeqCst);
         self.poke();
     }
+}
+
+fn changed_just_now(stamp: &Stamp) -> bool {
+    let now_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
+    (0..SETTLING.as_nanos() as i64).contains(&(now_ns - stamp.mtime_ns))
 }
