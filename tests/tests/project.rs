@@ -77,7 +77,7 @@ fn watch_waits_for_a_file_that_is_copied_in_slowly() {
     let project = Project::new();
     let elsewhere = Project::new();
     let copied = write(&elsewhere.data_dir(), &Plan::new(7, 8));
-    let bytes = std::fs::read(&copied.path).expect("the run was written");
+    let bytes = std::fs::read(elsewhere.data_dir().join(&copied.path)).expect("the run was written");
     let mut command = project.command(["--plugin", "sqlite.so", "--set", "path=out.db", "--watch"]);
     let mut running = Running::start(&project, &mut command);
     let log = || std::fs::read_to_string(project.path("running.log")).unwrap_or_default();
