@@ -158,3 +158,34 @@ impl RunSource for OpenRun {
         Ok(decoded.stream())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    fn decoded(rows: usize) -> (Decoded, usize) {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let column = Arc::new(Int64Array::from(vec![7; rows]));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+        let bytes = batch.get_array_memory_size();
+        (Decoded { schema, batches: Arc::new(vec![batch]) }, bytes)
+    }
+
+    #[test]
+    fn the_cache_keeps_to_its_bytes_and_drops_the_oldest() {
+        let (one, bytes) = decoded(1000);
+        let cache = DecodeCache::new(2 * bytes as u64);
+        let key = |n: u8| (Sha256([n; 32]), Table::Runs);
+        for n in 1..=3 {
+            cache.put(key(n), &one, bytes);
+        }
+        assert!(cache.get(key(1)).is_none(), "the oldest made room");
+        assert!(cache.get(key(2)).is_some() && cache.get(key(3)).is_some());
+        let rows: usize = cache.get(key(3)).unwrap().stream().map(|batch| batch.unwrap().num_rows()).sum();
+        assert_eq!(rows, 1000);
+        cache.put(key(4), &one, 3 * bytes);
+        assert!(cache.get(key(4)).is_none(), "larger than the whole cache");
+    }
+}

@@ -233,6 +233,8 @@ impl Session<'_> {
         let more_may_come = Arc::new(AtomicBool::new(true));
         let session_over = Arc::new(Stop::default());
         let epoch = Instant::now();
+        // One sink alone decodes each table once anyway.
+        let cache = (self.sinks.len() > 1).then(|| Arc::new(DecodeCache::new(self.request.decode_cache_bytes_max)));
         let drivers: Vec<_> = channels
             .into_iter()
             .enumerate()
@@ -241,6 +243,7 @@ impl Session<'_> {
                     at,
                     self.queue(&numbers[at], selection),
                     &files,
+                    &cache,
                     &more_may_come,
                     &session_over,
                     (sender, receiver),
@@ -341,6 +344,7 @@ impl Session<'_> {
         at: usize,
         queue: SinkQueue,
         files: &Arc<OpenFiles>,
+        cache: &Option<Arc<DecodeCache>>,
         more_may_come: &Arc<AtomicBool>,
         session_over: &Arc<Stop>,
         (outbox, inbox): (Sender<Message>, Receiver<Message>),
@@ -357,7 +361,6 @@ impl Session<'_> {
             give_up_after: (!self.request.watch).then_some(self.request.give_up_after),
             dry_run: self.request.dry_run,
         };
-        let cache = (self.sinks.len() > 1).then(|| Arc::new(DecodeCache::new(self.request.decode_cache_bytes_max)));
         let driver = DriverSpec {
             name: spec.name.clone(),
             plugin: plugin.clone(),
@@ -366,7 +369,7 @@ impl Session<'_> {
             grace: self.request.grace,
             dry_run: self.request.dry_run,
             files: Arc::clone(files),
-            cache,
+            cache: cache.clone(),
             observer: Arc::clone(self.observer),
             stop: Arc::clone(self.stop),
             session_over: Arc::clone(session_over),
