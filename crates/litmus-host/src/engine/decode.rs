@@ -54,7 +54,7 @@ impl DecodeCache {
 
     fn put(&self, key: (Sha256, Table), decoded: &Decoded, bytes: usize) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.tables.contains_key(&key) {
+        if bytes > self.bytes_max || state.tables.contains_key(&key) {
             return;
         }
         while state.bytes + bytes > self.bytes_max {
@@ -187,5 +187,6 @@ mod tests {
         assert_eq!(rows, 1000);
         cache.put(key(4), &one, 3 * bytes);
         assert!(cache.get(key(4)).is_none(), "larger than the whole cache");
+        assert!(cache.get(key(3)).is_some(), "and it pushed nothing out");
     }
 }
