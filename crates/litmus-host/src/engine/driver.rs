@@ -271,8 +271,17 @@ impl Driver {
                     sources.push(Arc::new(source));
                     handed.push(item);
                 }
-                Err(NotOpened::Gone(why)) => self.lane.not_handed_over(now, &self.queue, &item, true, why)?,
-                Err(NotOpened::Later(why)) => self.lane.not_handed_over(now, &self.queue, &item, false, &why)?,
+                Err(NotOpened::Gone) => {
+                    let why = "its file vanished before it was delivered";
+                    self.lane.not_handed_over(now, &self.queue, &item, Settlement::Gone, why)?;
+                }
+                Err(NotOpened::Replaced) => {
+                    let why = "its file was replaced by a newer revision before it was delivered";
+                    self.lane.not_handed_over(now, &self.queue, &item, Settlement::Superseded, why)?;
+                }
+                Err(NotOpened::Later(why)) => {
+                    self.lane.not_handed_over(now, &self.queue, &item, Settlement::RetryWait, &why)?;
+                }
                 Err(NotOpened::Ledger(error)) => return Err(error),
             }
         }

@@ -19,7 +19,9 @@ const KEPT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) enum NotOpened {
     /// Its file is not there any more.
-    Gone(&'static str),
+    Gone,
+    /// A newer revision of the run stands in its place.
+    Replaced,
     /// Not just now.
     Later(String),
     /// The host's own trouble.
@@ -88,8 +90,8 @@ impl OpenFiles {
         let store = &self.stores[item.store];
         let path: PathBuf = match lock(&store.ledger).fate(item.run.revision).map_err(NotOpened::Ledger)? {
             Fate::At(path) => path,
-            Fate::Replaced => return Err(NotOpened::Gone("its file was replaced by a newer revision")),
-            Fate::Vanished => return Err(NotOpened::Gone("its file vanished before it was delivered")),
+            Fate::Replaced => return Err(NotOpened::Replaced),
+            Fate::Vanished => return Err(NotOpened::Gone),
         };
         let file = store.store.open_run(&path).map_err(|error: ReadError| NotOpened::Later(error.to_string()))?;
         if file.sha256() != item.run.sha256 {

@@ -408,20 +408,19 @@ impl Lane {
         Ok(settled.into_iter().map(|(item, settled)| Ended { run_id: item.run.run_id, settled }).collect())
     }
 
-    /// A run of a batch that could not even be handed over: its file is away, or cannot be read just now.
+    /// A run of a batch that could not even be handed over: its file is gone, was replaced, or cannot be read just now.
     pub(crate) fn not_handed_over(
         &mut self,
         now: Now,
         queue: &SinkQueue,
         item: &Item,
-        gone: bool,
+        to: Settlement,
         why: &str,
     ) -> Result<()> {
-        let settled = if gone {
-            Settled { to: Settlement::Gone, status: Status::Data, message: why.to_owned(), receipt: None }
-        } else {
-            let failure = Failure { status: Status::Transient, message: why.to_owned(), retry_after: None };
-            self.wait_alone(now, item, &failure)
+        let failure = Failure { status: Status::Transient, message: why.to_owned(), retry_after: None };
+        let settled = match to {
+            Settlement::RetryWait => self.wait_alone(now, item, &failure),
+            _ => Settled { to, status: failure.status, message: failure.message, receipt: None },
         };
         queue.settle(&[(item, settled)], now.wall_ms)
     }

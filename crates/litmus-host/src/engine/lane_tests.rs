@@ -8,7 +8,7 @@ use litmus_core::{Capabilities, Grade, Status};
 use super::lane::{End, Failure, Health, Lane, Now, Outcome, Policy, RunReport, Step};
 use super::queue::{Item, SharedLedger, SinkQueue, StoreQueue, lock};
 use crate::ledger::tests::{destination, found, summary};
-use crate::ledger::{Ledger, Selection};
+use crate::ledger::{Ledger, Selection, Settlement};
 
 const CAPABILITIES: Capabilities = Capabilities {
     dedup: true,
@@ -263,4 +263,19 @@ fn a_stop_puts_back_what_the_lane_holds() {
     let now = bench.now();
     bench.lane.put_back(now, &bench.queue).unwrap();
     assert_eq!(bench.states(), ["pending"; 4]);
+}
+
+#[test]
+fn a_run_replaced_before_it_could_be_handed_over_is_superseded_not_gone() {
+    let mut bench = Bench::new(2, None);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    let now = bench.now();
+    let not_handed = |bench: &mut Bench, item: &Item, to| {
+        bench.lane.not_handed_over(now, &bench.queue, item, to, "why").unwrap();
+    };
+    not_handed(&mut bench, &items[0], Settlement::Superseded);
+    not_handed(&mut bench, &items[1], Settlement::Gone);
+    bench.lane.nothing_handed_over();
+    assert_eq!(bench.states(), ["superseded", "gone"]);
+    assert!(matches!(bench.act(), Step::Finished));
 }
