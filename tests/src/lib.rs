@@ -6,5 +6,6 @@ pub mod corpus;
 pub mod database;
 pub mod generate;
 pub mod project;
+pub mod servers;
 
 pub use litmus_conformance::rewrite;

@@ -7,6 +7,7 @@ mod dist;
 mod header;
 mod lint;
 mod process;
+mod servers;
 mod test;
 mod test_plugins;
 mod torture;
@@ -36,6 +37,8 @@ enum Command {
     TestPlugins(test_plugins::Options),
     /// Build litmus-host and every plugin, and lay the plugins beside it as plugins/NAME.so
     Build(build::Options),
+    /// Get the servers that tests start: those not installed are unpacked into target/servers
+    Servers,
     /// Format and lints; with --full also cargo-deny and typos
     Lint(lint::Options),
     /// Write crates/litmus-core/include/litmus_sink.h from the ABI
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::TestPlugins(options) => test_plugins::run(&options),
         Command::Build(options) => build::run(&options),
+        Command::Servers => servers::run(),
         Command::Lint(options) => lint::run(&options),
         Command::Header => header::run(),
         Command::Torture(options) => torture::run(&options),

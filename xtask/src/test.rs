@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Instant;
 
 use crate::workspace::Profile;
-use crate::{Result, build, lint, process, test_plugins};
+use crate::{Result, build, lint, process, servers, test_plugins};
 
 /// How often the kill loops of the end to end tests kill.
 const KILL_ROUNDS: &str = "10";
@@ -36,6 +36,7 @@ type Part = (&'static str, fn(&mut Counts) -> Result<()>);
 
 const PARTS: &[Part] = &[
     ("format", |_| lint::format()),
+    ("servers", |_| servers::run()),
     ("build", |_| build::with_tests()),
     ("tests", tests),
     ("test-plugins", test_plugins::all),

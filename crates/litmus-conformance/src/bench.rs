@@ -32,11 +32,18 @@ pub(crate) struct Bench {
     declaration: Declaration,
     corpus: PathBuf,
     folder: PathBuf,
+    backend: BTreeMap<String, String>,
 }
 
 impl Bench {
-    pub(crate) fn new(plugin: Plugin, declaration: Declaration, corpus: PathBuf, folder: PathBuf) -> Self {
-        Self { plugin, declaration, corpus, folder }
+    pub(crate) fn new(
+        plugin: Plugin,
+        declaration: Declaration,
+        corpus: PathBuf,
+        folder: PathBuf,
+        backend: BTreeMap<String, String>,
+    ) -> Self {
+        Self { plugin, declaration, corpus, folder, backend }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -52,7 +59,7 @@ impl Bench {
 
     /// The configuration of the destination of this name; each name is another destination.
     pub(crate) fn config(&self, destination: &str) -> Result<Value, Broken> {
-        Ok(self.declaration.config_in(&self.folder(destination)?))
+        Ok(self.declaration.config_in(&self.folder(destination)?, &self.backend))
     }
 
     /// Connects to the destination of this name.

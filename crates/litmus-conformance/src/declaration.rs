@@ -1,5 +1,7 @@
 //! `conformance.toml`: how one plugin is tested. Where plugins differ, they differ here, never in a case.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -14,8 +16,21 @@ pub struct Declaration {
     /// How long one case may take, in seconds.
     #[serde(default = "default_case_seconds_max")]
     pub case_seconds_max: u64,
-    /// The sink's configuration; `{dir}` in a text stands for an empty folder that is a destination of its own.
+    /// The server that the plugin is tested against, where it needs one.
+    #[serde(default)]
+    pub backend: Option<Backend>,
+    /// The sink's configuration. In a text `{dir}` stands for an empty folder that is a destination of its own, `{name}` for
+    /// a name (letter, then letters and digits) of its own, and `{backend.KEY}` for what the backend said of itself.
     pub config: Value,
+}
+
+/// A real server for the whole suite.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// A program, beside the suite or on `PATH`, and its arguments. It prints one line, a JSON object of texts, once the server
+    /// is ready, and ends the server when its standard input is closed.
+    pub command: Vec<String>,
 }
 
 const fn default_case_seconds_max() -> u64 {
@@ -42,17 +57,27 @@ impl Declaration {
         toml::from_str(&text).map_err(|toml| error(&toml))
     }
 
-    /// The configuration of the destination that lies in this folder.
-    pub fn config_in(&self, folder: &Path) -> Value {
-        fill(&self.config, &folder.to_string_lossy())
+    /// The configuration of the destination that lies in this folder, at a backend that said these values of itself.
+    pub fn config_in(&self, folder: &Path, backend: &BTreeMap<String, String>) -> Value {
+        let mut values = vec![("{dir}".to_owned(), folder.to_string_lossy().into_owned())];
+        values.push(("{name}".to_owned(), name_of(folder)));
+        values.extend(backend.iter().map(|(key, value)| (format!("{{backend.{key}}}"), value.clone())));
+        fill(&self.config, &values)
     }
 }
 
-fn fill(template: &Value, folder: &str) -> Value {
+/// A name that no other folder has: servers are shared by all cases, each with its own destinations.
+fn name_of(folder: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    folder.hash(&mut hasher);
+    format!("c{:016x}", hasher.finish())
+}
+
+fn fill(template: &Value, values: &[(String, String)]) -> Value {
     match template {
-        Value::String(text) => text.replace("{dir}", folder).into(),
-        Value::Array(values) => values.iter().map(|value| fill(value, folder)).collect(),
-        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), fill(value, folder))).collect(),
+        Value::String(text) => values.iter().fold(text.clone(), |text, (key, value)| text.replace(key, value)).into(),
+        Value::Array(items) => items.iter().map(|item| fill(item, values)).collect(),
+        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), fill(item, values))).collect(),
         other => other.clone(),
     }
 }
@@ -62,11 +87,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_folder_has_a_name_of_its_own() {
+        let declaration: Declaration = toml::from_str("floor = 3\nconfig = { schema = \"{name}\" }").unwrap();
+        let named = |folder: &str| declaration.config_in(Path::new(folder), &BTreeMap::new())["schema"].clone();
+        assert_eq!(named("/a/b"), named("/a/b"));
+        assert_ne!(named("/a/b"), named("/a/c"));
+    }
+
+    #[test]
     fn the_folder_is_filled_in_at_any_depth_and_unknown_keys_are_named() {
-        let text = "floor = 3\n[config]\npath = \"{dir}/a.db\"\nmore = { list = [\"{dir}\"], n = 1 }\n";
+        let text = "floor = 3\n[config]\npath = \"{dir}/a.db\"\nmore = { list = [\"{backend.url}/{dir}\"], n = 1 }\n";
         let declaration: Declaration = toml::from_str(text).unwrap();
-        let expected = serde_json::json!({"path": "/x/a.db", "more": {"list": ["/x"], "n": 1}});
-        assert_eq!(declaration.config_in(Path::new("/x")), expected);
+        let backend = BTreeMap::from([("url".to_owned(), "s3://here".to_owned())]);
+        let expected = serde_json::json!({"path": "/x/a.db", "more": {"list": ["s3://here//x"], "n": 1}});
+        assert_eq!(declaration.config_in(Path::new("/x"), &backend), expected);
         let wrong = toml::from_str::<Declaration>("floor = 3\nconfg = 1\nconfig = {}").unwrap_err();
         assert!(wrong.to_string().contains("confg"), "{wrong}");
     }

@@ -33,6 +33,9 @@ struct Options {
     /// Where that case has its destinations
     #[arg(long, value_name = "FOLDER", hide = true)]
     folder: Option<PathBuf>,
+    /// What the backend said of itself, as JSON
+    #[arg(long, value_name = "JSON", hide = true, default_value = "{}")]
+    backend: String,
     /// Print what the plugin says of itself
     #[arg(long, hide = true)]
     describe: bool,
@@ -66,8 +69,10 @@ fn run(options: Options) -> Result<bool, String> {
         return Ok(true);
     }
     let declaration = options.config.ok_or("--config is needed")?;
+    let executable = std::env::current_exe().map_err(|error| error.to_string())?;
+    let suite = Suite { plugin, declaration, corpus: options.corpus, executable, filter: options.filter };
     if let (Some(case), Some(folder)) = (options.case, options.folder) {
-        return match run_case(&case, &plugin, &declaration, &options.corpus, &folder) {
+        return match run_case(&suite, &case, &folder, &options.backend) {
             Ok(()) => Ok(true),
             Err(broken) => {
                 println!("{broken}");
@@ -75,8 +80,6 @@ fn run(options: Options) -> Result<bool, String> {
             }
         };
     }
-    let executable = std::env::current_exe().map_err(|error| error.to_string())?;
-    let suite = Suite { plugin, declaration, corpus: options.corpus, executable, filter: options.filter };
     println!("{}", suite.plugin.display());
     let report = run_all(&suite, |outcome| {
         let Verdict::Passed = outcome.verdict else {

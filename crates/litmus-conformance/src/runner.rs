@@ -1,9 +1,10 @@
 //! Runs cases: each in a child process of its own, so that a crash or a hang is a result.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use litmus_core::Description;
 use litmus_core::abi::host::{LogFn, Plugin};
 
 use crate::bench::Bench;
+use crate::declaration::Backend;
 use crate::{Case, Declaration, Outcome, Report, Verdict, cases};
 
 /// Lines of a child's standard error that a failure quotes.
@@ -36,13 +38,15 @@ pub struct Suite {
 pub fn run_all(suite: &Suite, mut see: impl FnMut(&Outcome)) -> Result<Report, String> {
     let declaration = Declaration::read(&suite.declaration).map_err(|error| error.to_string())?;
     let description = describe(suite)?;
+    let backend = declaration.backend.as_ref().map(|backend| Running::start(backend, suite)).transpose()?;
+    let values = backend.as_ref().map_or("{}", |backend| backend.values.as_str());
     let chosen = |case: &Case| suite.filter.as_ref().is_none_or(|filter| case.name.contains(filter.as_str()));
     let mut outcomes = Vec::new();
     for case in cases().into_iter().filter(chosen) {
         let started = Instant::now();
         let verdict = match case.lacks(&description.capabilities) {
             Some(need) => Verdict::Skipped(need),
-            None => child(suite, &case, Duration::from_secs(declaration.case_seconds_max))?,
+            None => child(suite, &case, values, Duration::from_secs(declaration.case_seconds_max))?,
         };
         let outcome = Outcome { case, verdict, took: started.elapsed() };
         see(&outcome);
@@ -52,12 +56,50 @@ pub fn run_all(suite: &Suite, mut see: impl FnMut(&Outcome)) -> Result<Report, S
     Ok(Report { description, outcomes, floor })
 }
 
-/// Runs one case in this process, with an empty folder for its destinations; the error says which promise is broken.
-pub fn run_case(name: &str, plugin: &Path, declaration: &Path, corpus: &Path, folder: &Path) -> Result<(), String> {
+/// Runs one case in this process, with an empty folder for its destinations and what the backend said of itself; the error
+/// says which promise is broken.
+pub fn run_case(suite: &Suite, name: &str, folder: &Path, backend: &str) -> Result<(), String> {
     let case = cases().into_iter().find(|case| case.name == name).ok_or(format!("there is no case \"{name}\""))?;
-    let declaration = Declaration::read(declaration).map_err(|error| error.to_string())?;
-    let plugin = Plugin::load(plugin, log_to_stderr()).map_err(|error| error.to_string())?;
-    (case.run)(&Bench::new(plugin, declaration, corpus.to_path_buf(), folder.to_path_buf()))
+    let declaration = Declaration::read(&suite.declaration).map_err(|error| error.to_string())?;
+    let backend = serde_json::from_str(backend).map_err(|error| format!("the backend's values: {error}"))?;
+    let plugin = Plugin::load(&suite.plugin, log_to_stderr()).map_err(|error| error.to_string())?;
+    (case.run)(&Bench::new(plugin, declaration, suite.corpus.clone(), folder.to_path_buf(), backend))
+}
+
+/// The backend while the suite runs; ended when dropped.
+struct Running {
+    child: Child,
+    values: String,
+}
+
+impl Running {
+    fn start(backend: &Backend, suite: &Suite) -> Result<Self, String> {
+        let (program, arguments) = backend.command.split_first().ok_or("backend.command is empty")?;
+        let beside = suite.executable.with_file_name(program);
+        let program = if beside.is_file() { beside } else { program.into() };
+        let error = |why: String| format!("the backend {}: {why}", program.display());
+        let mut child = Command::new(&program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|io| error(io.to_string()))?;
+        let mut values = String::new();
+        let read = BufReader::new(child.stdout.take().expect("it is a pipe")).read_line(&mut values);
+        let running = Self { child, values };
+        read.map_err(|io| error(io.to_string()))?;
+        if !running.values.ends_with('\n') {
+            return Err(error("it could not be started; what it said is above".into()));
+        }
+        Ok(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        self.child.wait().ok();
+    }
 }
 
 /// What the plugin says of itself, asked in a child: loading it can crash.
@@ -82,7 +124,7 @@ fn log_to_stderr() -> LogFn {
     Arc::new(|level, plugin, message| eprintln!("{plugin} [{level}] {message}"))
 }
 
-fn child(suite: &Suite, case: &Case, at_most: Duration) -> Result<Verdict, String> {
+fn child(suite: &Suite, case: &Case, backend: &str, at_most: Duration) -> Result<Verdict, String> {
     let work = tempfile::Builder::new().prefix("litmus-conformance-").tempdir().map_err(|error| error.to_string())?;
     let said = |name: &str| File::create(work.path().join(name)).map_err(|error| error.to_string());
     let mut child = Command::new(&suite.executable)
@@ -94,6 +136,7 @@ fn child(suite: &Suite, case: &Case, at_most: Duration) -> Result<Verdict, Strin
         .arg(&suite.corpus)
         .arg("--folder")
         .arg(work.path().join("destinations"))
+        .args(["--backend", backend])
         .stdin(Stdio::null())
         // Files, not pipes: a plugin that logs a lot must not stand still because nobody reads.
         .stdout(said("stdout")?)
@@ -130,6 +173,24 @@ fn verdict(status: ExitStatus, stdout: &str, stderr: &str) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_that_does_not_start_is_an_error_and_one_that_does_says_its_values() {
+        let suite = Suite {
+            plugin: "x.so".into(),
+            declaration: "x.toml".into(),
+            corpus: "corpus".into(),
+            executable: "/nowhere/suite".into(),
+            filter: None,
+        };
+        let start = |command: &[&str]| {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            Running::start(&Backend { command }, &suite).map(|running| running.values.clone())
+        };
+        assert!(start(&["false"]).unwrap_err().contains("could not be started"));
+        assert!(start(&["there-is-no-such-program"]).unwrap_err().contains("there-is-no-such-program"));
+        assert_eq!(start(&["sh", "-c", "echo '{}'; cat"]).unwrap(), "{}\n");
+    }
 
     #[test]
     fn an_exit_is_a_result_and_a_signal_is_a_crash() {

@@ -1,0 +1,31 @@
+//! `test-server NAME`: starts a real server for the conformance suite, prints what a configuration needs to know of it as
+//! one line of JSON, and ends it when its standard input is closed (as happens, too, when who started it dies).
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use litmus_tests::servers::Postgres;
+use serde_json::json;
+
+fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        Some("postgres") => {
+            let server = Postgres::start();
+            serve(&json!({ "url": server.url() }), server)
+        }
+        other => {
+            eprintln!("error: there is no server {other:?}; there are: postgres");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve<S>(values: &serde_json::Value, server: S) -> ExitCode {
+    let told = writeln!(std::io::stdout(), "{values}").and_then(|()| std::io::stdout().flush());
+    // Whoever reads this line is gone if it cannot be written; either way the server ends with us.
+    if told.is_ok() {
+        std::io::stdin().read_to_end(&mut Vec::new()).ok();
+    }
+    drop(server);
+    ExitCode::SUCCESS
+}
