@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 pub use postgres::Postgres;
 
 /// How long a server may take to start or to end.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where `cargo xtask servers` unpacks what is not installed.
 pub fn unpacked() -> PathBuf {
