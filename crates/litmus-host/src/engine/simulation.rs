@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -532,12 +533,30 @@ fn no_schedule_of_faults_breaks_an_invariant() {
     let (from, to) = given
         .as_deref()
         .and_then(|given| given.split_once(".."))
-        .map_or((0, 150), |(from, to)| (from.parse().unwrap(), to.parse().unwrap()));
-    for seed in from..to {
-        if let Err(why) = simulate(seed, Bug::None) {
-            panic!("{why}\nreplay: LITMUS_SIM_SEEDS={seed}..{} cargo test -p litmus-host simulation", seed + 1);
+        .map_or((0, 2000), |(from, to)| (from.parse().unwrap(), to.parse().unwrap()));
+    let next = AtomicU64::new(from);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let broken = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= to {
+                        return;
+                    }
+                    if let Err(why) = simulate(seed, Bug::None) {
+                        next.store(to, Ordering::Relaxed);
+                        *broken.lock().unwrap() = Some((seed, why));
+                    }
+                }
+            });
         }
+    });
+    if let Some((seed, why)) = broken.into_inner().unwrap() {
+        panic!("{why}\nreplay: LITMUS_SIM_SEEDS={seed}..{} cargo test -p litmus-host simulation", seed + 1);
     }
+    println!("{} schedules, {STEPS} steps each and then until the backlog is drained", to - from);
 }
 
 #[test]

@@ -204,12 +204,20 @@ impl Ledger {
                  WHERE destination = ?1 AND state IN ('committed', 'verified')",
                 params![id, now_ms],
             )?;
+            // What stood above these is unconfirmed as well; if it is gone for good, they are the best there is.
+            t.execute(
+                "UPDATE deliveries SET state = 'pending', changed_ms = ?2
+                 WHERE destination = ?1 AND state = 'superseded'
+                   AND EXISTS (SELECT 1 FROM files f WHERE f.revision = deliveries.revision)",
+                params![id, now_ms],
+            )?;
             Ok(unconfirmed as u64)
         })
     }
 
     /// Takes the next pending revisions, oldest first, and marks them in flight: up to `runs_max`, and up to `bytes_max`
-    /// unless the first alone is larger. A revision with a strike comes alone; one that a call hung with comes alone, and
+    /// unless the first alone is larger. Of one run, one revision is in flight at a time: sinks may commit batches in any
+    /// order, and an older revision must not come to stand above a newer one. A revision with a strike comes alone; one that a call hung with comes alone, and
     /// after all others.
     pub(crate) fn take(
         &self,
@@ -238,12 +246,17 @@ impl Ledger {
                      WHERE d.destination = ?1 AND d.state = 'pending'
                        AND (?2 IS NULL OR r.run_id = ?2)
                        AND (?3 IS NULL OR r.run_started_us >= ?3)
+                       AND NOT EXISTS (SELECT 1 FROM revisions other JOIN deliveries o ON o.revision = other.seq
+                                       WHERE other.run_id = r.run_id AND o.destination = ?1 AND o.state = 'in_flight')
                      ORDER BY d.hangs, d.revision LIMIT ?4",
                 )?;
                 let mut rows =
                     statement.query(params![id, selection.run_text(), selection.since_us(), runs_max as i64])?;
                 while let Some(row) = rows.next()? {
                     let next = pending(row)?;
+                    if taken.iter().any(|run| run.run_id == next.run_id) {
+                        continue;
+                    }
                     let alone = next.strikes > 0 || next.hangs > 0;
                     let full = bytes + next.bytes > bytes_max || alone;
                     if full && !taken.is_empty() {
