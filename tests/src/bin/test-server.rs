@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("postgres") => {
             let server = Postgres::start();
-            serve(&json!({ "url": server.url() }), server)
+            serve(&json!({ "url": server.url(), "bin": server.bin() }), server)
         }
         other => {
             eprintln!("error: there is no server {other:?}; there are: postgres");
