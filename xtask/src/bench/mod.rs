@@ -95,7 +95,7 @@ fn generated(runs: u32, measurements: u32) -> Result<PathBuf> {
 /// An empty folder.
 fn fresh(folder: &Path) -> Result<()> {
     match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(std::fs::create_dir_all(folder)?),
     }
 }

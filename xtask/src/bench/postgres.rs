@@ -84,7 +84,7 @@ pub(super) fn run(data: Data, rounds: u32) -> Result<()> {
     let mut raw = way("psql \\copy of the same rows, encoded before", rounds);
     let mut polars = way("polars and ADBC", rounds);
     let mut duckdb = way("DuckDB, postgres extension", rounds);
-    let mut python_loop = way("the documented Python loop", if data == Data::Small { 1 } else { 0 });
+    let mut python_loop = way("the documented Python loop", u32::from(data == Data::Small));
 
     for round in 0..=rounds {
         // The first round warms the page cache and gives the rows that psql copies.
