@@ -1,0 +1,1 @@
+//! Deliveries to a real server.
