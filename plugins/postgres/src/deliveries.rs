@@ -91,7 +91,7 @@ pub(crate) fn insert(session: &Session<'_>, link: &mut Link, given: &[Row]) -> R
     let sql = format!(
         "INSERT INTO {} (run_id, sha256, rank, tables, conversions, extra, plugin_version, delivered_at) \
          SELECT run_id::uuid, sha256, rank, tables::jsonb, conversions::jsonb, extra::jsonb, $7, pg_catalog.now() \
-         FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY \
+         FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY \
          AS given (run_id, sha256, rank, tables, conversions, extra, place) ORDER BY place \
          ON CONFLICT (run_id) DO NOTHING RETURNING run_id::text",
         session.settings.dialect.table(DELIVERIES)

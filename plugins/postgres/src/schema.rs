@@ -206,7 +206,7 @@ pub(crate) fn frozen(settings: &Settings, statements: &[String]) -> SinkError {
     );
     for (at, statement) in statements.iter().enumerate() {
         // A message goes into logs and the ledger, and the host cuts it at 64 KiB; a dry run has them all.
-        if message.len() + statement.len() > 32 << 10 {
+        if message.len() + statement.len() > 60 << 10 {
             let left = statements.len() - at;
             message = format!("{message}\n… {left} statements more: `litmus-host forward --dry-run` prints them all");
             break;

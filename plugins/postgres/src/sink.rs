@@ -84,7 +84,7 @@ impl Sink for PostgresSink {
         let runtime = self.runtime.into_inner().unwrap_or_else(PoisonError::into_inner);
         // Connections say goodbye to the server; one that cannot is not waited for.
         if let Some(runtime) = runtime.and_then(Arc::into_inner) {
-            runtime.block_on(tokio::time::sleep(Duration::from_millis(10)));
+            runtime.block_on(async { tokio::time::sleep(Duration::from_millis(10)).await });
             runtime.shutdown_timeout(Duration::from_secs(1));
         }
         Ok(())
