@@ -266,7 +266,7 @@ fn shared(settings: &Settings, run: &Told<'_>) -> Shared {
     let hostname = settings.hostname.as_deref().or(station_hostname).or(summary.station_id.as_deref());
     let mut shared = Shared::new(settings.enterprise_number);
     shared.header.push(b' ');
-    text::header(&mut shared.header, hostname.unwrap_or_default(), HOSTNAME_BYTES_MAX);
+    text::hostname(&mut shared.header, hostname.unwrap_or_default(), HOSTNAME_BYTES_MAX);
     // PROCID is the run's, so that a collector shows the messages of a run together.
     shared.header.extend_from_slice(format!(" {} {} ", settings.app_name, &run_id[..8]).as_bytes());
     shared.msg_id = format!("{}-", revision(summary.sha256)).into_bytes();

@@ -197,4 +197,4 @@ fn utf8_boundary(text: &[u8], mut end: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

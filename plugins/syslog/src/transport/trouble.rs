@@ -86,6 +86,7 @@ fn of_alert(alert: AlertDescription) -> Trouble {
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
         | AlertDescription::CertificateUnknown
+        | AlertDescription::DecryptError
         | AlertDescription::AccessDenied => ours(
             &format!("it does not accept our client certificate (alert {alert:?})"),
             "the receiver's log says why; set client_cert_file and client_key_file if it wants one",
