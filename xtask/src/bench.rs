@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: measurements of a release build. Figures go to docs/performance.md by hand, with the machine.
 
+mod syslog;
+
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -26,6 +28,8 @@ pub(crate) struct Options {
 enum Name {
     /// A pass over files that are all delivered
     Host,
+    /// The syslog sink beside `loggen`, `logger -f` and Python's SysLogHandler, into rsyslog
+    Syslog,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -33,6 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.names.is_empty() || options.names.contains(name) {
             match name {
                 Name::Host => host(options.files)?,
+                Name::Syslog => syslog::run()?,
             }
         }
     }

@@ -44,7 +44,20 @@ impl Rsyslog {
         if options.expired {
             listening.certificate = listening.authority.sign("localhost", (2020, 2021));
         }
-        fs::write(listening.file("rsyslog.conf"), configuration(&listening, options)).expect("the folder is ours");
+        let configuration = configuration(&listening, options);
+        Self::launch(listening, &configuration)
+    }
+
+    /// With a configuration of the test's own. A test cannot have `/var/spool`, so the folder for work is set before it.
+    pub fn start_as(configuration: impl FnOnce(&Listening) -> String) -> Self {
+        let listening = Listening::new(PACKAGE);
+        let work = format!("global(workDirectory=\"{}\")\n", listening.folder.path().display());
+        let configuration = work + &configuration(&listening);
+        Self::launch(listening, &configuration)
+    }
+
+    fn launch(listening: Listening, configuration: &str) -> Self {
+        fs::write(listening.file("rsyslog.conf"), configuration).expect("the folder is ours");
         let mut server = Self { listening, child: None };
         server.up();
         server

@@ -77,13 +77,18 @@ impl Listening {
         let text = fs::read_to_string(self.output()).unwrap_or_default();
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(Message::of).collect()
+        whole.lines().map(|line| Message::of(after_a_torn_line(line))).collect()
     }
 
     /// How many lines were received so far.
     pub fn received_count(&self) -> usize {
         count_lines(&self.output())
     }
+}
+
+/// A receiver that was killed while it wrote leaves half a line, and its successor's first one follows without a break.
+fn after_a_torn_line(line: &str) -> &str {
+    &line[line.rfind("{\"pri\":\"").unwrap_or(0)..]
 }
 
 /// Lines of a file; 0 where there is none.

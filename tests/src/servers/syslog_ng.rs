@@ -22,6 +22,11 @@ pub struct SyslogNg {
 impl SyslogNg {
     /// With a listener for each transport.
     pub fn start() -> Self {
+        Self::start_as(configuration)
+    }
+
+    /// With a configuration of the test's own.
+    pub fn start_as(configuration: impl FnOnce(&Listening) -> String) -> Self {
         let listening = Listening::new(PACKAGE);
         fs::write(listening.file("syslog-ng.conf"), configuration(&listening)).expect("the folder is ours");
         let log = File::create(listening.log()).expect("the folder is ours");
@@ -41,9 +46,7 @@ impl SyslogNg {
         command.stderr(log.try_clone().expect("a file")).stdout(log).stdin(Stdio::null());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let listens = |port| TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok();
-        let ready = wait(&mut child, || {
-            listens(listening.tcp_port) && listens(listening.tls_port) && listening.file("stream").exists()
-        });
+        let ready = wait(&mut child, || listens(listening.tcp_port) && listens(listening.tls_port));
         let server = Self { listening, child: Some(child) };
         ready.unwrap_or_else(|why| panic!("syslog-ng: {why}\n{}", tail(&server.listening.log())));
         server
