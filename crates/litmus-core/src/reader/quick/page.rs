@@ -188,13 +188,12 @@ fn levels(bytes: &mut &[u8], max: u8, count: usize, out: &mut Vec<u8>) -> Option
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (packed, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     *bytes = rest;
-    let before = out.len();
+    out.reserve(count);
     let mut too_high = false;
     hybrid::decode(packed, (u8::BITS - max.leading_zeros()) as u8, count, |level, times| {
         too_high |= level > u32::from(max);
         out.resize(out.len() + times, level as u8);
     })?;
-    debug_assert_eq!(out.len(), before + count);
     (!too_high).then_some(())
 }
 
@@ -242,6 +241,7 @@ fn read_plain(bytes: &[u8], count: usize, values: &mut Values) -> Option<()> {
     }
     match values {
         Values::Text { offsets, bytes: out } => {
+            offsets.reserve(count.min(bytes.len() / 4));
             each_text(bytes, count, |text| {
                 out.extend_from_slice(text);
                 offsets.push(out.len() as i32);
@@ -301,6 +301,9 @@ impl<'a> Dictionary<'a> {
         };
         match (self, out) {
             (Self::Texts(texts), Values::Text { offsets, bytes }) => {
+                let dictionary_bytes: usize = texts.iter().map(|text| text.len()).sum();
+                bytes.reserve((dictionary_bytes / texts.len().max(1) + 1).saturating_mul(count).min(TEXT_BYTES_MAX));
+                offsets.reserve(count);
                 each(&mut |index, times| {
                     let Some(text) = texts.get(index) else { return false };
                     if bytes.len() + text.len().saturating_mul(times) > TEXT_BYTES_MAX {
@@ -329,5 +332,9 @@ impl<'a> Dictionary<'a> {
 }
 
 fn repeat<T: Copy>(known: &[T], at: usize, times: usize, out: &mut Vec<T>) -> bool {
+    if let (Some(value), 1) = (known.get(at), times) {
+        out.push(*value);
+        return true;
+    }
     known.get(at).map(|value| out.resize(out.len() + times, *value)).is_some()
 }
