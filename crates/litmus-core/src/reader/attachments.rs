@@ -24,7 +24,7 @@ pub(super) fn references(source: &Source, catalog: &Catalog) -> Result<Vec<Strin
         let is_value = root.class == Class::Dynamic && !root.field.name().starts_with("custom_");
         matches!(root.class, Class::Values(_)) || is_value && root.shape == Shape::Text
     };
-    let roots: Vec<_> = catalog.filled().into_iter().filter(has_texts).collect();
+    let roots: Vec<_> = catalog.filled().filter(has_texts).collect();
     if roots.is_empty() {
         return Ok(Vec::new());
     }

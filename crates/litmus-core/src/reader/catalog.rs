@@ -1,8 +1,10 @@
 //! What each root column of a file is: its generation, its canonical name, its part in the tables.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::file::statistics::Statistics;
 
@@ -79,6 +81,9 @@ pub(super) struct Root {
     pub(super) is_empty: bool,
     /// The same value in every row.
     pub(super) is_constant: bool,
+    /// For a column of the run that has the same value in every row: that value, as a column of one row. It stands in the
+    /// statistics, so such a column is never decoded.
+    pub(super) constant: Option<ArrayRef>,
     /// A value in every row.
     pub(super) is_full: bool,
 }
@@ -118,11 +123,14 @@ impl Catalog {
         let generation = generation(fields, label)?;
         let statistics = RootStatistics::of(metadata);
         let names = unique_names(fields);
-        let root = |((at, field), name): ((usize, &std::sync::Arc<Field>), String)| {
+        let root = |((at, field), name): ((usize, &Arc<Field>), String)| {
             let class = class(generation, field, &name);
             let numbers = &statistics[at];
             let is_list = field.data_type().is_nested();
+            let is_of_run = matches!(class, Class::Run | Class::RunId);
+            let constant = numbers.constant.as_ref().filter(|_| is_of_run && numbers.is_constant && !is_list);
             Root {
+                constant: constant.and_then(|bytes| constant_column(field.data_type(), bytes)),
                 class,
                 shape: Shape::of(field.data_type()),
                 // Lengths of the list of measurements are counted even where every member is NULL.
@@ -164,8 +172,13 @@ impl Catalog {
     }
 
     /// Columns that have values.
-    pub(super) fn filled(&self) -> Vec<usize> {
-        (0..self.roots.len()).filter(|at| !self.roots[*at].is_empty).collect()
+    pub(super) fn filled(&self) -> impl Iterator<Item = usize> {
+        (0..self.roots.len()).filter(|at| !self.roots[*at].is_empty)
+    }
+
+    /// Those of them whose values are to be read from the file.
+    pub(super) fn decoded(&self) -> Vec<usize> {
+        self.filled().filter(|at| self.roots[*at].constant.is_none()).collect()
     }
 
     /// Columns of a class, in file order.
@@ -255,8 +268,23 @@ fn unique_names(fields: &Fields) -> Vec<String> {
     names.into_iter().flatten().collect()
 }
 
+/// A value as statistics write it (plain encoding), as a column of one row; `None` for types that are better decoded.
+fn constant_column(data_type: &DataType, bytes: &[u8]) -> Option<ArrayRef> {
+    Some(match data_type {
+        DataType::Utf8 => Arc::new(StringArray::from(vec![std::str::from_utf8(bytes).ok()?])),
+        DataType::Int64 => Arc::new(Int64Array::from(vec![i64::from_le_bytes(bytes.try_into().ok()?)])),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let times = TimestampMicrosecondArray::from(vec![i64::from_le_bytes(bytes.try_into().ok()?)]);
+            Arc::new(times.with_timezone_opt(zone.clone()))
+        }
+        _ => return None,
+    })
+}
+
 /// What the statistics of all column chunks of a root column say; nothing where a chunk has none.
 struct RootStatistics {
+    /// Where `is_constant`: the value, as statistics write it.
+    constant: Option<Vec<u8>>,
     is_empty: bool,
     is_constant: bool,
     is_full: bool,
@@ -266,10 +294,10 @@ impl RootStatistics {
     fn of(metadata: &ArrowReaderMetadata) -> Vec<Self> {
         let schema = metadata.parquet_schema();
         let columns = schema.root_schema().get_fields().len();
-        let mut all: Vec<_> = (0..columns).map(|_| Self { is_empty: true, is_constant: true, is_full: true }).collect();
+        let mut all: Vec<_> =
+            (0..columns).map(|_| Self { constant: None, is_empty: true, is_constant: true, is_full: true }).collect();
         for leaf in 0..schema.num_columns() {
             let root = &mut all[schema.get_column_root_idx(leaf)];
-            let mut value: Option<Vec<u8>> = None;
             for group in metadata.metadata().row_groups() {
                 let Some(chunk) = group.columns().get(leaf) else { continue };
                 let statistics = chunk.statistics();
@@ -284,7 +312,7 @@ impl RootStatistics {
                 });
                 let bounds = bounds.and_then(|bounds| Some((bounds.min_bytes_opt()?, bounds.max_bytes_opt()?)));
                 root.is_constant &= bounds.is_some_and(|(min, max)| {
-                    min == max && value.get_or_insert_with(|| min.to_vec()).as_slice() == min
+                    min == max && root.constant.get_or_insert_with(|| min.to_vec()).as_slice() == min
                 });
             }
             root.is_constant &= root.is_full;

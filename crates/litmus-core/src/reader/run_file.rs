@@ -62,10 +62,10 @@ impl RunFile {
 
     fn read(sealed: &seal::Sealed, data_dir: &Path, relative: &Path, label: &Arc<str>) -> Result<Self, ReadError> {
         let catalog = Catalog::new(&sealed.metadata, label)?;
-        let filled = catalog.filled();
-        let source = Source::new(sealed, label, &filled)?;
+        let decoded = catalog.decoded();
+        let source = Source::new(sealed, label, &decoded)?;
         let head = Head::read(&source, &catalog)?;
-        let run_row = source.row(head.run_row, &filled)?;
+        let run_row = source.row(head.run_row, &decoded)?;
         let pairs = sealed.metadata.metadata().file_metadata().key_value_metadata();
         let footer = Footer(pairs.map_or(&[], Vec::as_slice));
         let custom = if catalog.generation == super::catalog::Generation::Flat { Vec::new() } else { footer.custom() };

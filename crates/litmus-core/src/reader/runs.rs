@@ -12,6 +12,7 @@ use super::catalog::{Catalog, Class};
 use super::convert::{convert, scalar_json};
 use super::dynamic::custom_columns;
 use super::head::Head;
+use super::json::is_json;
 use super::plan::Custom;
 use super::source::Raw;
 use super::survey::has_value;
@@ -59,7 +60,7 @@ impl RunRow {
                 "schema_version" => Some((Kind::Text, text(footer.get("schema_version")))),
                 name if FOOTER_JSON.contains(&name) => {
                     let value = footer.get(name);
-                    let is_json = value.is_none_or(|value| serde_json::from_str::<Value>(value).is_ok());
+                    let is_json = value.is_none_or(is_json);
                     Some((if is_json { Kind::Json } else { Kind::Text }, text(value)))
                 }
                 _ => None,
@@ -179,7 +180,7 @@ impl RunRow {
 /// A column of the run row; `None` where it has no value.
 fn stored(catalog: &Catalog, raw: &Raw, at: usize) -> Option<(Kind, ArrayRef)> {
     let root = &catalog.roots[at];
-    let array = raw.root(at).filter(|array| has_value(array, 0))?;
+    let array = root.constant.as_ref().or_else(|| raw.root(at)).filter(|array| has_value(array, 0))?;
     let inexact = root.shape.is_inexact(array, root.is_dynamic());
     let kind = match root.class {
         Class::Values(_) => Kind::Json,

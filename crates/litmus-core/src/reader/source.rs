@@ -2,20 +2,23 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::ArrayRef;
 use bytes::{Buf, Bytes};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
+use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::error::{DAMAGED, ReadError, guard};
+use super::quick;
 use super::seal::{Sealed, read_at};
 
 /// A batch holds about this many leaf values.
@@ -69,13 +72,45 @@ impl Source {
         let want: Vec<_> = roots.iter().copied().map(Want::Root).collect();
         let leaves = source.leaves(&want);
         let is_small = source.values(&leaves) <= BATCH_VALUES && source.bytes(&leaves) <= KEPT_BYTES_MAX;
-        if sealed.whole.is_some() && is_small {
-            let kept = source.batches(&want)?.collect::<Result<Vec<_>, _>>()?;
-            if let [raw] = &kept[..] {
-                source.from = From::Kept(raw.clone());
-            }
+        if let Some(whole) = sealed.whole.as_ref().filter(|_| is_small)
+            && let Some(raw) = source.decode_small(whole, roots)?
+        {
+            source.from = From::Kept(raw);
         }
         Ok(source)
+    }
+
+    /// All of these columns at once; those that the quick decoder declines are left to the parquet crate. `None` where that
+    /// gives more than one batch.
+    fn decode_small(&self, whole: &[u8], roots: &[usize]) -> Result<Option<Raw>, ReadError> {
+        let rows = self.rows as usize;
+        let mut decoder = quick::Decoder::new(whole, rows);
+        let of_root = self.leaves_of_roots();
+        let stored = self.metadata.parquet_schema().root_schema().get_fields();
+        let groups = self.metadata.metadata().row_groups();
+        let mut column = |root: usize| {
+            let plan = quick::RootPlan::of(stored.get(root)?, self.metadata.schema().fields().get(root)?)?;
+            let leaves = of_root.get(root).filter(|leaves| leaves.len() == plan.leaves())?;
+            decoder.root(&plan, |at| {
+                let leaf = leaves.start + at;
+                groups.iter().map(move |group| place(group.columns().get(leaf)?))
+            })
+        };
+        let mut columns: Vec<Option<ArrayRef>> = roots.iter().map(|root| column(*root)).collect();
+        let missing = |columns: &[Option<ArrayRef>]| -> Vec<usize> {
+            roots.iter().zip(columns).filter(|(_, column)| column.is_none()).map(|(root, _)| *root).collect()
+        };
+        let declined = missing(&columns);
+        if !declined.is_empty() {
+            let want: Vec<_> = declined.iter().copied().map(Want::Root).collect();
+            let raws = self.batches(&want)?.collect::<Result<Vec<_>, _>>()?;
+            let [raw] = &raws[..] else { return Ok(None) };
+            for (root, column) in roots.iter().zip(&mut columns).filter(|(_, column)| column.is_none()) {
+                *column = raw.root(*root).cloned();
+            }
+        }
+        let columns: Option<Vec<_>> = columns.into_iter().collect();
+        Ok(columns.map(|columns| Raw { columns: columns.into(), roots: roots.into(), rows, first_row: 0 }))
     }
 
     /// Rows of the file, as its footer says.
@@ -113,8 +148,8 @@ impl Source {
     pub(super) fn row(&self, row: u64, roots: &[usize]) -> Result<Raw, ReadError> {
         let input = match &self.from {
             From::Kept(raw) => {
-                let batch = raw.batch.slice(row as usize, 1);
-                return Ok(Raw { batch, roots: Arc::clone(&raw.roots), first_row: row });
+                let columns = raw.columns.iter().map(|column| column.slice(row as usize, 1)).collect();
+                return Ok(Raw { columns, roots: Arc::clone(&raw.roots), rows: 1, first_row: row });
             }
             From::Sealed(input) => input.clone(),
         };
@@ -124,7 +159,7 @@ impl Source {
         let batch = guard(&self.label, || Ok(reader.next().transpose()?))?;
         let batch =
             batch.ok_or_else(|| ReadError::new(&*self.label, format!("row {row} is gone")).with_hint(DAMAGED))?;
-        Ok(Raw { batch, roots: roots.into(), first_row: row })
+        Ok(Raw { columns: batch.columns().into(), roots: roots.into(), rows: 1, first_row: row })
     }
 
     fn reader(
@@ -147,20 +182,29 @@ impl Source {
 
     /// Leaf columns of what is wanted.
     fn leaves(&self, wanted: &[Want]) -> Vec<usize> {
-        let schema = self.metadata.parquet_schema();
-        let mut of_root = vec![Vec::new(); schema.root_schema().get_fields().len()];
-        (0..schema.num_columns()).for_each(|leaf| of_root[schema.get_column_root_idx(leaf)].push(leaf));
+        let of_root = self.leaves_of_roots();
         let mut leaves = Vec::new();
         for want in wanted {
             match want {
-                Want::Root(root) => leaves.extend(&of_root[*root]),
+                Want::Root(root) => leaves.extend(of_root[*root].clone()),
                 Want::Lengths(root) => {
                     let bytes = |leaf: &usize| self.chunk_sum(&[*leaf], ColumnChunkMetaData::compressed_size);
-                    leaves.extend(of_root[*root].iter().copied().min_by_key(bytes));
+                    leaves.extend(of_root[*root].clone().min_by_key(bytes));
                 }
             }
         }
         leaves
+    }
+
+    /// By root column.
+    fn leaves_of_roots(&self) -> Vec<Range<usize>> {
+        let schema = self.metadata.parquet_schema();
+        let mut of_root = vec![0..0; schema.root_schema().get_fields().len()];
+        for leaf in 0..schema.num_columns() {
+            let leaves = &mut of_root[schema.get_column_root_idx(leaf)];
+            *leaves = if leaves.end == 0 { leaf } else { leaves.start }..leaf + 1;
+        }
+        of_root
     }
 
     fn values(&self, leaves: &[usize]) -> u64 {
@@ -182,11 +226,29 @@ impl Source {
     }
 }
 
+/// Where a column chunk lies, if the quick decoder can read it.
+fn place(chunk: &ColumnChunkMetaData) -> Option<quick::ChunkPlace> {
+    let codec = match chunk.compression() {
+        Compression::UNCOMPRESSED => quick::Codec::None,
+        Compression::SNAPPY => quick::Codec::Snappy,
+        _ => return None,
+    };
+    let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+    Some(quick::ChunkPlace {
+        codec,
+        start: u64::try_from(start).ok()?,
+        length: u64::try_from(chunk.compressed_size()).ok()?,
+        values: u64::try_from(chunk.num_values()).ok()?,
+    })
+}
+
 /// A raw batch: columns as decoded, by the index of the root column.
 #[derive(Clone, Debug)]
 pub(super) struct Raw {
-    pub(super) batch: RecordBatch,
+    columns: Arc<[ArrayRef]>,
+    /// In ascending order.
     roots: Arc<[usize]>,
+    rows: usize,
     /// Position of its first row in the file.
     pub(super) first_row: u64,
 }
@@ -194,11 +256,11 @@ pub(super) struct Raw {
 impl Raw {
     /// A root column; `None` where it has no values at all.
     pub(super) fn root(&self, root: usize) -> Option<&ArrayRef> {
-        self.roots.binary_search(&root).ok().map(|at| self.batch.column(at))
+        self.roots.binary_search(&root).ok().map(|at| &self.columns[at])
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.batch.num_rows()
+        self.rows
     }
 }
 
@@ -225,7 +287,8 @@ impl Iterator for Batches {
             Ok(Some(batch)) => {
                 let first_row = *next_row;
                 *next_row += batch.num_rows() as u64;
-                Some(Ok(Raw { batch, roots: Arc::clone(roots), first_row }))
+                let (columns, rows) = (batch.columns().into(), batch.num_rows());
+                Some(Ok(Raw { columns, roots: Arc::clone(roots), rows, first_row }))
             }
             Ok(None) if *next_row != expected => {
                 let message = format!("has {next_row} rows where its footer says {expected}");
