@@ -42,9 +42,13 @@ fn try_it(at: &Listening, received: impl Fn(usize) -> Vec<Message>) {
     let project = Project::new();
     let run = write(&project.data_dir(), &Plan::new(7, 40));
     let ca_file = format!("ca_file={}", at.authority.ca_file().display());
-    project.run(["--plugin", "syslog.so", "--set", "detail=measurements", "--set", &format!("address={}", at.tcp())]).exits(0);
+    project
+        .run(["--plugin", "syslog.so", "--set", "detail=measurements", "--set", &format!("address={}", at.tcp())])
+        .exits(0);
     let address = format!("address={}", at.tls());
-    project.run(["--plugin", "syslog.so", "--set", "detail=measurements", "--set", &ca_file, "--set", &address]).exits(0);
+    project
+        .run(["--plugin", "syslog.so", "--set", "detail=measurements", "--set", &ca_file, "--set", &address])
+        .exits(0);
     let expected = 2 * (run.measurements.len() + 9);
     let messages = received(expected);
     assert_eq!(messages.len(), expected);

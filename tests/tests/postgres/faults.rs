@@ -253,7 +253,9 @@ fn no_password_is_in_any_output_or_file() {
         format!("url=postgresql://bench:{encoded}@127.0.0.1:{port}/nowhere"),
         format!("url=postgresql://bench:{encoded}@127.0.0.1:{port}/postgres?sslmode=require"),
         format!("url=postgresql://bench:{encoded}@127.0.0.1:{port}/postgres?sslmod=x"),
-        format!("url=postgresql://bench:{encoded}@127.0.0.1:{port}/postgres?password={encoded}&sslmode=verify-full&sslrootcert=/no.pem"),
+        format!(
+            "url=postgresql://bench:{encoded}@127.0.0.1:{port}/postgres?password={encoded}&sslmode=verify-full&sslrootcert=/no.pem"
+        ),
         format!("url=mysql://bench:{encoded}@127.0.0.1:{port}/postgres"),
     ] {
         assert!(run(&["--set", &url], &[]).is_some_and(|code| code > 0), "{url}");
@@ -269,7 +271,13 @@ fn no_password_is_in_any_output_or_file() {
     assert_eq!(run(&["--set", &of_role], &[("PGPASSFILE", &passfile.to_string_lossy())]), Some(0));
     // The environment alone is enough to connect.
     let port = port.to_string();
-    let environment = [("PGHOST", "127.0.0.1"), ("PGPORT", &*port), ("PGUSER", "bench"), ("PGDATABASE", "postgres"), ("PGPASSWORD", secret)];
+    let environment = [
+        ("PGHOST", "127.0.0.1"),
+        ("PGPORT", &*port),
+        ("PGUSER", "bench"),
+        ("PGDATABASE", "postgres"),
+        ("PGPASSWORD", secret),
+    ];
     assert_eq!(run(&[], &environment), Some(0));
     for command in [&["status"][..], &["check", "--live"], &["plugins"]] {
         run(&[command, &["--set", &good]].concat(), &[]);

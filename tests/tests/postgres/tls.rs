@@ -104,7 +104,11 @@ fn each_mode_verifies_what_it_says_and_a_refusal_says_which() {
 
     // A certificate for another host.
     secured.shows(authority.sign(&["db.example"], "db", false));
-    secured.forward("127.0.0.1", &format!("sslmode=verify-full&{ca}")).exits(1).says("is for another host").says("db.example");
+    secured
+        .forward("127.0.0.1", &format!("sslmode=verify-full&{ca}"))
+        .exits(1)
+        .says("is for another host")
+        .says("db.example");
     secured.forward("127.0.0.1", &format!("sslmode=verify-ca&{ca}")).exits(0);
 
     // One that is over.
