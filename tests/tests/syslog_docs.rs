@@ -12,8 +12,9 @@ use litmus_tests::servers::{Rsyslog, SyslogNg};
 /// The blocks of code in this language.
 fn snippets(language: &str) -> String {
     let page = fs::read_to_string(root().join("docs/sinks/syslog.md")).expect("the page");
-    let blocks = page.split(&format!("```{language}\n")).skip(1);
-    let blocks: Vec<_> = blocks.map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect();
+    let begin = format!("```{language}\n");
+    let blocks: Vec<_> =
+        page.split(&begin).skip(1).map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect();
     assert!(!blocks.is_empty(), "the page has no {language}");
     blocks.concat()
 }
@@ -42,9 +43,13 @@ fn try_it(at: &Listening, received: impl Fn(usize) -> Vec<Message>) {
     let project = Project::new();
     let run = write(&project.data_dir(), &Plan::new(7, 40));
     let ca_file = format!("ca_file={}", at.authority.ca_file().display());
-    project.run(["--plugin", "syslog.so", "--set", "detail=measurements", "--set", &format!("address={}", at.tcp())]).exits(0);
+    project
+        .run(["--plugin", "syslog.so", "--set", "detail=measurements", "--set", &format!("address={}", at.tcp())])
+        .exits(0);
     let address = format!("address={}", at.tls());
-    project.run(["--plugin", "syslog.so", "--set", "detail=measurements", "--set", &ca_file, "--set", &address]).exits(0);
+    project
+        .run(["--plugin", "syslog.so", "--set", "detail=measurements", "--set", &ca_file, "--set", &address])
+        .exits(0);
     let expected = 2 * (run.measurements.len() + 9);
     let messages = received(expected);
     assert_eq!(messages.len(), expected);

@@ -16,7 +16,8 @@ fn main() -> ExitCode {
         Some(name @ ("rsyslog" | "rsyslog-lines")) => {
             let server = Rsyslog::start_with(Rsyslogs { raw: name == "rsyslog-lines", ..Rsyslogs::default() });
             let at = server.at();
-            let values = json!({ "tcp": at.tcp(), "tls": at.tls(), "ca_file": at.authority.ca_file(), "received": at.output() });
+            let values =
+                json!({ "tcp": at.tcp(), "tls": at.tls(), "ca_file": at.authority.ca_file(), "received": at.output() });
             serve(&values, server)
         }
         other => {

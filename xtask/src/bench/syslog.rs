@@ -80,8 +80,13 @@ fn way(name: &'static str, messages: u64) -> Way {
 }
 
 fn print(ways: &mut [Way]) {
-    println!("messages a second into rsyslog over TCP, to the last line in its file; medians of {ROUNDS} rounds, nothing lost");
-    println!("{:<40} {:>9} {:>7} {:>10} {:>22} {:>7} {:>11}", "way", "messages", "bytes", "msg/s", "least to most", "MB/s", "x logger -f");
+    println!(
+        "messages a second into rsyslog over TCP, to the last line in its file; medians of {ROUNDS} rounds, nothing lost"
+    );
+    println!(
+        "{:<40} {:>9} {:>7} {:>10} {:>22} {:>7} {:>11}",
+        "way", "messages", "bytes", "msg/s", "least to most", "MB/s", "x logger -f"
+    );
     for way in ways.iter_mut() {
         way.took.sort();
     }
