@@ -18,8 +18,17 @@ struct Server {
     packages: &'static [&'static str],
 }
 
-const SERVERS: &[Server] =
-    &[Server { name: "postgresql", programs: &["usr/lib/postgresql/*/bin/postgres"], packages: &["postgresql"] }];
+const SERVERS: &[Server] = &[
+    Server { name: "postgresql", programs: &["usr/lib/postgresql/*/bin/postgres"], packages: &["postgresql"] },
+    // Found by its TLS driver, which is a package of its own.
+    Server {
+        name: "rsyslog",
+        programs: &["usr/lib/*/rsyslog/lmnsd_gtls.so"],
+        packages: &["rsyslog", "rsyslog-gnutls"],
+    },
+    // With loggen, which the benchmark of the syslog sink compares with.
+    Server { name: "syslog-ng", programs: &["usr/sbin/syslog-ng"], packages: &["syslog-ng-core"] },
+];
 
 pub(crate) fn run() -> Result<()> {
     for server in SERVERS {

@@ -4,17 +4,23 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use litmus_tests::servers::Postgres;
+use litmus_tests::servers::{Postgres, Rsyslog, Rsyslogs};
 use serde_json::json;
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("postgres") => {
             let server = Postgres::start();
-            serve(&json!({ "url": server.url() }), server)
+            serve(&json!({ "url": server.url(), "bin": server.bin() }), server)
+        }
+        Some(name @ ("rsyslog" | "rsyslog-lines")) => {
+            let server = Rsyslog::start_with(Rsyslogs { raw: name == "rsyslog-lines", ..Rsyslogs::default() });
+            let at = server.at();
+            let values = json!({ "tcp": at.tcp(), "tls": at.tls(), "ca_file": at.authority.ca_file(), "received": at.output() });
+            serve(&values, server)
         }
         other => {
-            eprintln!("error: there is no server {other:?}; there are: postgres");
+            eprintln!("error: there is no server {other:?}; there are: postgres, rsyslog, rsyslog-lines");
             ExitCode::from(2)
         }
     }

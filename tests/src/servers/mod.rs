@@ -1,7 +1,11 @@
 //! Real servers for tests: each test starts its own on a free loopback port, with its data in a temporary folder, and ends
 //! it. A program that is installed is used; else what `cargo xtask servers` unpacked into `target/servers`.
 
+pub mod certificates;
 mod postgres;
+mod rsyslog;
+pub mod syslog;
+mod syslog_ng;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,9 +16,11 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use postgres::Postgres;
+pub use rsyslog::{Rsyslog, Rsyslogs};
+pub use syslog_ng::SyslogNg;
 
 /// How long a server may take to start or to end.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where `cargo xtask servers` unpacks what is not installed.
 pub fn unpacked() -> PathBuf {
