@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use litmus_tests::servers::Postgres;
+use litmus_tests::servers::{ACCOUNT, Azurite, BUCKET, CONTAINER, KEY, Postgres, S3};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -13,8 +13,19 @@ fn main() -> ExitCode {
             let server = Postgres::start();
             serve(&json!({ "url": server.url() }), server)
         }
+        Some("s3") => {
+            let server = S3::start();
+            serve(&json!({ "endpoint": server.endpoint(), "bucket": BUCKET }), server)
+        }
+        Some("azurite") => {
+            let server = Azurite::start();
+            let values = json!({
+                "endpoint": server.endpoint(), "container": CONTAINER, "account": ACCOUNT, "key": KEY,
+            });
+            serve(&values, server)
+        }
         other => {
-            eprintln!("error: there is no server {other:?}; there are: postgres");
+            eprintln!("error: there is no server {other:?}; there are: postgres, s3, azurite");
             ExitCode::from(2)
         }
     }
