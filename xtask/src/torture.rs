@@ -1,4 +1,4 @@
-//! `cargo xtask torture`: the kill loops, by the hundred. `test` runs the same ones ten times.
+//! `cargo xtask torture`: the kill loops by the hundred, and the simulation by the million. `test` runs the same ones, fewer.
 
 use crate::workspace::Profile;
 use crate::{Result, build, process};
@@ -11,6 +11,9 @@ pub(crate) struct Options {
     /// Start of the random numbers; a failing round prints its own
     #[arg(long)]
     seed: Option<u64>,
+    /// Schedules of the simulation, in an optimised build
+    #[arg(long, default_value_t = 1_000_000)]
+    schedules: u64,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -20,5 +23,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(seed) = options.seed {
         command.env("LITMUS_KILL_SEED", seed.to_string());
     }
+    process::run(&mut command)?;
+    simulate(options)
+}
+
+fn simulate(options: &Options) -> Result<()> {
+    let from = options.seed.unwrap_or(0);
+    let mut command =
+        process::cargo(["test", "--release", "--package", "litmus-host", "simulation", "--", "--nocapture"]);
+    command.env("LITMUS_SIM_SEEDS", format!("{from}..{}", from + options.schedules));
     process::run(&mut command)
 }

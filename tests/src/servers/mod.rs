@@ -20,7 +20,7 @@ pub use proxy::{Fate, Passing, Proxy};
 pub use s3::{BUCKET, S3};
 
 /// How long a server may take to start or to end.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where `cargo xtask servers` unpacks what is not installed.
 pub fn unpacked() -> PathBuf {

@@ -106,8 +106,11 @@ impl Walk<'_> {
                 self.folders.push(path.clone());
             }
             if is_candidate(entry.file_name().as_bytes()) {
-                match fs::metadata(self.data_dir.join(&path)) {
+                let full = self.data_dir.join(&path);
+                // A link that leads nowhere is a candidate, too: opening it says why it is unreadable.
+                match fs::metadata(&full).or_else(|_| fs::symlink_metadata(&full)) {
                     Ok(stat) => self.found.push(FoundFile { path, stamp: Stamp::of(&stat) }),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     Err(error) => self.errors.push(ReadError::io(&path, "cannot stat", &error)),
                 }
             }

@@ -154,9 +154,9 @@ pub(super) struct ShowArgs {
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Exit with 1 when a run has been pending for longer
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub(super) max_age: Option<Duration>,
+    /// Exit with 1 when a run has been waiting for longer
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
+    pub(super) max_age: Duration,
 }
 
 #[derive(Clone, Debug, Args)]

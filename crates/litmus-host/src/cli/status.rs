@@ -1,7 +1,7 @@
 //! `status`: where each sink stands, read beside a running host.
 
 use super::args::StatusArgs;
-use super::failure::{Failure, INCOMPLETE};
+use super::failure::{Failure, INCOMPLETE, split_hint};
 use super::printed;
 use super::session::Session;
 use crate::ledger::{read_status, store_folder};
@@ -15,8 +15,15 @@ pub(super) fn run(session: &Session, args: &StatusArgs) -> Result<u8, Failure> {
         // The ledger goes by the canonical path; a store that is away has at least its last known one.
         let data_dir = store.data_dir.canonicalize().unwrap_or(store.data_dir);
         let folder = store_folder(&state_dir, &data_dir);
-        let found = read_status(&folder, now_ms).map_err(|error| Failure::host(error.to_string()))?;
-        status.add(found.unwrap_or_default());
+        let found = read_status(&folder, &data_dir, now_ms).map_err(|error| Failure::host(error.to_string()))?;
+        status.add(found);
+    }
+    if let [only] = &status.stores[..]
+        && let Some(trouble) = only.trouble.as_ref().filter(|_| status.sinks.is_empty())
+    {
+        // Neither a store nor a ledger: most likely a mistyped path.
+        let (message, hint) = split_hint(trouble);
+        return Err(Failure { hint, ..Failure::wrong(message) });
     }
     let mut out = Session::out();
     let written = if session.is_json() {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 
 use super::environment::Environment;
@@ -92,6 +93,7 @@ impl Redactor {
             let json = Value::String(secret.clone()).to_string();
             known.push(json[1..json.len() - 1].to_owned());
             known.push(format!("{secret:?}").trim_matches('"').to_owned());
+            known.extend(percent_encoded(&secret));
             known.push(secret);
         }
         known.retain(|text| text.len() >= REDACTED_LEN_MIN);
@@ -153,23 +155,18 @@ pub(crate) fn secrets_in_text(text: &str) -> Vec<String> {
     found
 }
 
+/// The text as it may stand in a URL, with hexadecimal digits of either case.
+fn percent_encoded(text: &str) -> [String; 2] {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let parts = || utf8_percent_encode(text, RESERVED);
+    let lower = |part: &str| if part.starts_with('%') { part.to_ascii_lowercase() } else { part.to_owned() };
+    [parts().to_string(), parts().map(lower).collect()]
+}
+
 /// The text with `%41` made `A`; `None` where there is nothing to decode or the bytes are no text.
 fn percent_decoded(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let pair =
-            bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%').and_then(|pair| std::str::from_utf8(pair).ok());
-        if let Some(byte) = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            decoded.push(byte);
-            at += 3;
-        } else {
-            decoded.push(bytes[at]);
-            at += 1;
-        }
-    }
-    String::from_utf8(decoded).ok().filter(|decoded| decoded != text)
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    (decoded != text).then(|| decoded.into_owned())
 }
 
 #[cfg(test)]
@@ -203,6 +200,8 @@ mod tests {
         assert_eq!(redactor.redact("password p@ss refused"), "password *** refused");
         assert_eq!(redactor.redact(r#"{"x":"quo\"te"}"#), r#"{"x":"***"}"#);
         assert_eq!(redactor.redact("about a table"), "about a table");
+        let redactor = Redactor::new(["p@ss/word".to_owned()]);
+        assert_eq!(redactor.redact("pg://u:p%40ss%2Fword@h and p%40ss%2fword"), "pg://u:***@h and ***");
         assert!(!format!("{redactor:?}").contains("p%40"));
     }
 }

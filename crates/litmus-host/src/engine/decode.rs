@@ -10,6 +10,7 @@ use litmus_core::abi::host::RunSource;
 use litmus_core::reader::RunFile;
 use litmus_core::{Attachment, Rank, RunId, Sha256, Table, TableStream};
 
+use super::files::NotOpened;
 use super::queue::Item;
 
 /// A table larger than this is decoded again by each sink: it would push many small ones out.
@@ -81,9 +82,13 @@ pub(crate) struct OpenRun {
 
 impl OpenRun {
     /// `cache`: where several sinks may want the same tables.
-    pub(crate) fn new(file: Arc<RunFile>, item: &Item, cache: Option<Arc<DecodeCache>>) -> Result<Self, String> {
-        let attachments = file.attachments().map_err(|error| error.to_string())?;
-        let summary_json = serde_json::to_string(file.summary()).map_err(|error| error.to_string())?;
+    pub(crate) fn new(file: Arc<RunFile>, item: &Item, cache: Option<Arc<DecodeCache>>) -> Result<Self, NotOpened> {
+        let attachments = file.attachments().map_err(|error| {
+            let why = error.to_string();
+            if error.is_transient() { NotOpened::Later(why) } else { NotOpened::Damaged(why) }
+        })?;
+        let summary_json =
+            serde_json::to_string(file.summary()).map_err(|error| NotOpened::Damaged(error.to_string()))?;
         Ok(Self {
             path: file.summary().path.clone(),
             supersedes: item.run.supersedes.clone(),

@@ -22,6 +22,8 @@ use crate::ledger::{LedgerError, Settlement};
 
 /// How often a waiting driver looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a cancelled call has to come back: a plugin polls `is_cancelled` every second.
+const CANCELLED_WAIT: Duration = Duration::from_millis(1500);
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(250);
 /// A call's deadline is for this many sealed bytes; a larger batch gets more in proportion.
@@ -75,6 +77,7 @@ struct Running {
     items: Vec<Item>,
     shared: Arc<Shared>,
     deadline: Instant,
+    cancelled_at: Option<Instant>,
     started: Instant,
     bytes: u64,
 }
@@ -164,14 +167,15 @@ impl Driver {
 
     /// The first stop lets calls end within the grace period, the second cancels them.
     fn heed_stop(&mut self) {
-        if !self.spec.stop.is_stopping() && !self.spec.session_over.is_stopping() {
+        if !self.is_stopping() {
             return;
         }
         self.lane.stop();
         let since = *self.stopping_since.get_or_insert_with(Instant::now);
         if self.spec.stop.is_cancelled() || since.elapsed() >= self.spec.grace {
-            for running in &self.running {
+            for running in &mut self.running {
                 running.shared.cancel.store(true, Ordering::SeqCst);
+                running.cancelled_at.get_or_insert_with(Instant::now);
             }
         }
     }
@@ -227,7 +231,7 @@ impl Driver {
                 }
             }
             Some(Err(error)) => self.lane.connect_failed(now, &self.failure(&error)),
-            None => self.lane.hung("open"),
+            None => self.call_hung("open"),
         }
         Ok(())
     }
@@ -248,7 +252,7 @@ impl Driver {
                 self.lane.audited(now, &self.queue, items, Err(&failure))
             }
             None => {
-                self.lane.hung("audit");
+                self.call_hung("audit");
                 Ok(())
             }
         }
@@ -263,8 +267,7 @@ impl Driver {
         let mut handed: Vec<Item> = Vec::with_capacity(items.len());
         for item in items {
             let cache = self.spec.cache.clone();
-            let opened =
-                self.spec.files.open(&item).and_then(|file| OpenRun::new(file, &item, cache).map_err(NotOpened::Later));
+            let opened = self.spec.files.open(&item).and_then(|file| OpenRun::new(file, &item, cache));
             let now = self.now();
             match opened {
                 Ok(source) => {
@@ -281,6 +284,9 @@ impl Driver {
                 }
                 Err(NotOpened::Later(why)) => {
                     self.lane.not_handed_over(now, &self.queue, &item, Settlement::RetryWait, &why)?;
+                }
+                Err(NotOpened::Damaged(why)) => {
+                    self.lane.not_handed_over(now, &self.queue, &item, Settlement::Quarantined, &why)?;
                 }
                 Err(NotOpened::Ledger(error)) => return Err(error),
             }
@@ -322,7 +328,7 @@ impl Driver {
             // The driver has ended: nobody waits for this call any more.
             let _ = outbox.send(Message::Done(batch));
         });
-        self.running.push(Running { batch, items: handed, shared, deadline, started, bytes });
+        self.running.push(Running { batch, items: handed, shared, deadline, cancelled_at: None, started, bytes });
         Ok(())
     }
 
@@ -336,16 +342,14 @@ impl Driver {
             Ok(Message::Done(batch)) => self.done(batch)?,
             Ok(Message::Look) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
-        let grace = self.spec.grace;
-        while let Some(at) = self.running.iter().position(|running| {
-            let limit = match self.stopping_since {
-                Some(since) => running.deadline.min(since + grace),
-                None => running.deadline,
-            };
-            Instant::now() >= limit + grace
-        }) {
+        let (grace, now) = (self.spec.grace, Instant::now());
+        let hangs = |running: &Running| now >= running.deadline + grace;
+        let is_left = |running: &Running| running.cancelled_at.is_some_and(|at| now >= at + CANCELLED_WAIT);
+        while let Some(at) = self.running.iter().position(|running| hangs(running) || is_left(running)) {
             let running = self.running.swap_remove(at);
-            self.finish(running, End::Abandoned)?;
+            // A call that the host could not wait for is not the sink's fault.
+            let end = if hangs(&running) { End::Abandoned } else { End::Stopped };
+            self.finish(running, end)?;
         }
         self.tell_progress()
     }
@@ -444,35 +448,55 @@ impl Driver {
         match closed {
             Some(Ok(())) => {}
             Some(Err(error)) => self.log(Level::Warn, format!("closing: {error}")),
-            None => self.lane.hung("close"),
+            None => self.log(Level::Warn, "closing: it did not return in time and was left alone".to_owned()),
         }
     }
 
-    /// Calls the plugin on a thread of its own and waits, not longer than the deadline and the grace period.
+    /// A call that did not come back is the sink's fault, unless it was the host that could not wait.
+    fn call_hung(&mut self, call: &str) {
+        if !self.is_stopping() {
+            self.lane.hung(self.now(), call);
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.spec.stop.is_stopping() || self.spec.session_over.is_stopping()
+    }
+
+    /// Calls the plugin on a thread of its own and waits: until the deadline and the grace period are over; while stopping, for
+    /// the grace period, and after a second signal no longer than a plugin has to notice that it is cancelled.
     fn guarded<T: Send + 'static>(
         &self,
         name: &str,
         work: impl FnOnce(&HostCall<'_>) -> T + Send + 'static,
     ) -> Option<T> {
         let deadline = Instant::now() + self.spec.deadline;
-        let stop = Arc::clone(&self.spec.stop);
+        let mut give_up_at = deadline + self.spec.grace;
+        let cancel = Arc::new(AtomicBool::new(false));
+        let for_call = Arc::clone(&cancel);
         let (answer, came) = channel();
         spawn(&format!("{} {name}", self.spec.name), move || {
-            let is_cancelled = || stop.is_cancelled() || Instant::now() >= deadline;
+            let is_cancelled = || for_call.load(Ordering::SeqCst) || Instant::now() >= deadline;
             let call = HostCall { attempt: 1, deadline: Some(deadline), is_cancelled: &is_cancelled, dry_run: false };
             // Nobody waits any more: the call was abandoned.
             let _ = answer.send(work(&call));
         });
+        let mut stopping_since = self.stopping_since;
         loop {
             match came.recv_timeout(LOOK) {
                 Ok(answer) => return Some(answer),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
-                    let late = Instant::now() >= deadline + self.spec.grace;
-                    if late || (self.spec.stop.is_cancelled() && Instant::now() >= deadline) {
-                        return None;
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = Instant::now();
+            if self.is_stopping() {
+                give_up_at = give_up_at.min(*stopping_since.get_or_insert(now) + self.spec.grace);
+            }
+            let cancelled = self.spec.stop.is_cancelled();
+            if (cancelled || now >= give_up_at) && !cancel.swap(true, Ordering::SeqCst) {
+                give_up_at = now + CANCELLED_WAIT;
+            } else if now >= give_up_at {
+                return None;
             }
         }
     }

@@ -24,6 +24,8 @@ pub(crate) enum NotOpened {
     Replaced,
     /// Not just now.
     Later(String),
+    /// It never can, as it is.
+    Damaged(String),
     /// The host's own trouble.
     Ledger(LedgerError),
 }
@@ -93,6 +95,7 @@ impl OpenFiles {
             Fate::Replaced => return Err(NotOpened::Replaced),
             Fate::Vanished => return Err(NotOpened::Gone),
         };
+        // A file that is no run any more is settled by the next scan.
         let file = store.store.open_run(&path).map_err(|error: ReadError| NotOpened::Later(error.to_string()))?;
         if file.sha256() != item.run.sha256 {
             let path = path.display();

@@ -20,6 +20,9 @@ use crate::ledger::{Result, Settled, Settlement};
 const BREAKER_FAILURES: u32 = 5;
 /// A run that fails a sink alone this often is quarantined.
 const STRIKES_MAX: u32 = 5;
+/// How long after a hang a fresh instance is opened, at first and at most.
+const HUNG_WAIT: Duration = Duration::from_mins(1);
+const HUNG_WAIT_MAX: Duration = Duration::from_hours(1);
 /// Runs asked about in one `audit`.
 const AUDIT_RUNS: usize = 200;
 
@@ -55,7 +58,7 @@ pub(crate) enum Health {
     HalfOpen(String),
     /// It cannot go on until somebody mends it: auth, config, schema.
     Blocked(Status, String),
-    /// Its instance hung past the deadline; it stays down until restart.
+    /// Its instance hung past the deadline and is left alone; after a long wait a fresh one is opened.
     Down(String),
 }
 
@@ -163,6 +166,10 @@ pub(crate) struct Lane {
     suspects: VecDeque<Vec<Item>>,
     /// Runs that wait by themselves, by when they are due.
     waiting: BTreeSet<(Duration, usize, i64)>,
+    /// Instances given up since something got through.
+    hangs: u32,
+    /// Whether a run got through since the instance was opened.
+    delivered_something: bool,
     confirmed: bool,
     stopping: bool,
 }
@@ -182,6 +189,8 @@ impl Lane {
             in_flight: 0,
             suspects: VecDeque::new(),
             waiting: BTreeSet::new(),
+            hangs: 0,
+            delivered_something: false,
             confirmed: false,
             stopping: false,
         }
@@ -200,14 +209,15 @@ impl Lane {
     /// No new batch; what is in flight may end.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
+        if let Health::HalfOpen(why) = &self.health {
+            // Nobody waits for that probe any more.
+            self.health = Health::Open(why.clone());
+        }
     }
 
     /// What to do next. `more_may_come` says whether the scan is still at it, or watches on.
     pub(crate) fn next(&mut self, now: Now, queue: &mut SinkQueue, more_may_come: bool) -> Result<Step> {
-        if self.stopping || matches!(self.health, Health::Down(_)) {
-            return Ok(if self.in_flight == 0 { Step::Finished } else { Step::Wait(None) });
-        }
-        if self.gives_up(now) {
+        if self.stopping || self.gives_up(now) {
             return Ok(if self.in_flight == 0 { Step::Finished } else { Step::Wait(None) });
         }
         if let Some(until) = self.not_before {
@@ -222,7 +232,9 @@ impl Lane {
                 return Ok(Step::Wait(None));
             }
             // A destination is opened even with nothing pending: it may be another one than before.
-            if let Health::Degraded(why) | Health::Open(why) | Health::Blocked(_, why) = &self.health {
+            if let Health::Degraded(why) | Health::Open(why) | Health::Blocked(_, why) | Health::Down(why) =
+                &self.health
+            {
                 self.health = Health::HalfOpen(why.clone());
             }
             return Ok(Step::Connect);
@@ -270,6 +282,7 @@ impl Lane {
     /// The instance is open.
     pub(crate) fn connected(&mut self, now: Now, queue: &SinkQueue, incarnation: Option<&str>) -> Result<u64> {
         self.connected = true;
+        self.delivered_something = false;
         let unconfirmed = queue.confirm_incarnation(incarnation, now.wall_ms)?;
         self.confirmed = false;
         if self.health == Health::Up {
@@ -322,6 +335,7 @@ impl Lane {
         let mut silent: Vec<&Item> = Vec::new();
         let mut block: Option<Failure> = None;
         let mut progress = false;
+        let mut hung = false;
         for (item, report) in batch.iter().zip(outcome.reports) {
             let Some(report) = report else {
                 silent.push(item);
@@ -360,8 +374,14 @@ impl Lane {
                     message: "the sink did not return in time and was abandoned".to_owned(),
                     retry_after: None,
                 };
-                settled.extend(silent.iter().map(|item| (*item, suspect(item, &failure))));
-                self.health = Health::Down("it did not return in time; it is down until restart".to_owned());
+                // A sink that hangs with everything is at fault itself. A run is suspected where the call hung with it alone
+                // once more, while this same instance took others.
+                let others_pass = self.delivered_something || progress;
+                settled.extend(silent.iter().map(|item| match &batch[..] {
+                    [_] if item.run.hangs > 0 && others_pass => (*item, suspect(item, &failure)),
+                    _ => (*item, Settled { to: Settlement::Hung, ..back(&failure) }),
+                }));
+                hung = true;
             }
             End::Returned => later.extend(silent.iter().map(|item| (*item, unreported()))),
             End::Failed { failure, sink_well } => match failure.status.class() {
@@ -396,9 +416,12 @@ impl Lane {
             }
         }
         if progress {
+            self.delivered_something = true;
             self.progressed(now);
         }
-        if let Some(failure) = block {
+        if hung {
+            self.hung(now, "deliver");
+        } else if let Some(failure) = block {
             self.block(now, &failure);
         } else if let Some(failure) = sink_failure
             && !self.stopping
@@ -420,6 +443,10 @@ impl Lane {
         let failure = Failure { status: Status::Transient, message: why.to_owned(), retry_after: None };
         let settled = match to {
             Settlement::RetryWait => self.wait_alone(now, item, &failure),
+            Settlement::Quarantined => {
+                let failure = Failure { status: Status::Data, ..failure };
+                Settled { to, status: failure.status, message: said(&failure), receipt: None }
+            }
             _ => Settled { to, status: failure.status, message: failure.message, receipt: None },
         };
         queue.settle(&[(item, settled)], now.wall_ms)
@@ -430,9 +457,15 @@ impl Lane {
         self.in_flight -= 1;
     }
 
-    /// A call other than `deliver` did not come back.
-    pub(crate) fn hung(&mut self, call: &str) {
-        self.health = Health::Down(format!("its {call} did not return in time; it is down until restart"));
+    /// A call did not come back: the instance is left alone, and a fresh one is opened after a long wait. Each hang costs a
+    /// thread for as long as the call lasts, so that the wait is long and doubles.
+    pub(crate) fn hung(&mut self, now: Now, call: &str) {
+        let wait = (HUNG_WAIT * 2_u32.saturating_pow(self.hangs)).min(HUNG_WAIT_MAX);
+        self.hangs = (self.hangs + 1).min(16);
+        self.connected = false;
+        self.down_since.get_or_insert(now.mono);
+        self.not_before = Some(now.mono + wait);
+        self.health = Health::Down(format!("its {call} did not return in time and was given up"));
     }
 
     /// Puts back what the lane still holds; the last thing before the driver ends.
@@ -466,12 +499,15 @@ impl Lane {
     }
 
     fn progressed(&mut self, now: Now) {
-        self.failures = 0;
-        self.down_since = None;
         self.last_progress = now.mono;
-        if !matches!(self.health, Health::Down(_)) {
-            self.health = Health::Up;
+        if matches!(self.health, Health::Down(_)) {
+            // Another call into an instance that was given up came back; that does not mend it.
+            return;
         }
+        self.failures = 0;
+        self.hangs = 0;
+        self.down_since = None;
+        self.health = Health::Up;
     }
 
     fn fail(&mut self, now: Now, failure: &Failure) {
@@ -497,7 +533,7 @@ impl Lane {
     /// Whether nothing can make progress any more; only without `--watch`.
     fn gives_up(&self, now: Now) -> bool {
         let Some(give_up_after) = self.policy.give_up_after else { return false };
-        if matches!(self.health, Health::Blocked(..)) {
+        if matches!(self.health, Health::Blocked(..) | Health::Down(_)) {
             return true;
         }
         let stuck_since = match self.down_since {

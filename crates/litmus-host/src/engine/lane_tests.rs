@@ -221,13 +221,56 @@ fn what_was_reported_before_a_call_was_abandoned_is_kept() {
     let mut bench = Bench::new(3, None);
     let Step::Deliver(items) = bench.act() else { panic!() };
     bench.deliver(items, End::Abandoned, |run| (run == 1).then_some(Status::Delivered));
-    assert_eq!(bench.states(), ["committed", "retry_wait", "retry_wait"]);
+    assert_eq!(bench.states(), ["committed", "pending", "pending"]);
     assert!(matches!(bench.lane.health(), Health::Down(_)));
+    // Without --watch the lane ends; the next process tries each of them alone, after all others.
+    bench.lane.stop();
     assert!(matches!(bench.next(), Step::Finished));
-    // After a restart each of them is tried alone.
+    lock(&bench.ledger).record(&[found("new", summary(9, 9))], 0).unwrap();
     lock(&bench.ledger).register(&destination("test"), 0).unwrap();
-    let alone = lock(&bench.ledger).take(bench.id, &Selection::default(), 10, u64::MAX, 0).unwrap();
-    assert_eq!((alone.len(), alone[0].strikes), (1, 1));
+    let take = || {
+        let taken = lock(&bench.ledger).take(bench.id, &Selection::default(), 10, u64::MAX, 0).unwrap();
+        taken.iter().map(|run| (run.sha256.0[0], run.strikes)).collect::<Vec<_>>()
+    };
+    assert_eq!([take(), take(), take()], [[(9, 0)], [(2, 0)], [(3, 0)]]);
+}
+
+#[test]
+fn a_sink_that_hangs_with_everything_never_costs_a_run_anything_and_is_opened_again() {
+    let mut bench = Bench::new(3, None);
+    for round in 0..20 {
+        let Step::Deliver(items) = bench.act() else { panic!() };
+        assert!(items.iter().all(|item| item.run.strikes == 0), "round {round}");
+        bench.deliver(items, End::Abandoned, |_| None);
+        assert!(matches!(bench.lane.health(), Health::Down(_)));
+    }
+    while let Step::Deliver(items) = bench.act() {
+        bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    }
+    assert_eq!(*bench.lane.health(), Health::Up);
+    assert_eq!(bench.states(), ["committed"; 3]);
+}
+
+#[test]
+fn a_run_that_hangs_a_sink_that_takes_others_is_quarantined() {
+    let mut bench = Bench::new(2, None);
+    let (mut alone, mut n) = (0, 10);
+    while bench.states()[1] != "quarantined" {
+        match bench.act() {
+            Step::Deliver(items) if items.iter().any(|item| item.run.sha256.0[0] == 2) => {
+                alone += usize::from(items.len() == 1);
+                bench.deliver(items, End::Abandoned, |_| None);
+                // Meanwhile the bench seals another run, which passes once the sink is opened again.
+                n += 1;
+                lock(&bench.ledger).record(&[found(&n.to_string(), summary(n, n))], 0).unwrap();
+                lock(&bench.ledger).backfill(bench.id, 0).unwrap();
+            }
+            Step::Deliver(items) => bench.deliver(items, End::Returned, |_| Some(Status::Delivered)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(alone, 5);
+    assert!(bench.states().iter().enumerate().all(|(at, state)| at == 1 || state == "committed" || state == "pending"));
 }
 
 #[test]

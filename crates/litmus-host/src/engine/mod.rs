@@ -37,14 +37,15 @@ use self::watch::Watcher;
 use crate::engine_api::{
     Event, ForwardError, ForwardOutcome, ForwardRequest, Level, Observer, SinkOutcome, SinkSpec, Start, Stop,
 };
-use crate::ledger::{
-    Backlog, DestinationSpec, Ledger, LedgerError, Lock, Selection, StartDecision, State, store_folder,
-};
+use crate::ledger::{Backlog, DestinationSpec, Ledger, LedgerError, Lock, Selection, StartDecision, store_folder};
 
 /// The truth while watching: every store is walked this often, whatever inotify says.
 const RESCAN: Duration = Duration::from_secs(30);
-/// A pass that a hint asked for takes at most this share of the time.
+/// Walks that hints asked for take at most this share of the time, but a hint never waits longer than that.
 const HINTED_SHARE: u32 = 5;
+const REST_MAX: Duration = Duration::from_secs(1);
+/// How often the watching scan looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(200);
 /// A new ledger over a store older than this, at a sink that cannot tell what it has, needs to be told where to start.
 const OLD_STORE: Duration = Duration::from_hours(24);
 /// Problems listed for each sink.
@@ -88,8 +89,11 @@ pub(crate) fn forward<O: Observer + 'static>(
             });
         }
     }
+    let mut again = false;
     loop {
-        let (stores, away) = ready_stores(request, dry_folder.as_ref().map(tempfile::TempDir::path), observer)?;
+        let dry_folder = dry_folder.as_ref().map(tempfile::TempDir::path);
+        let (stores, away) = ready_stores(request, dry_folder, observer, again)?;
+        again = true;
         let session = Session { request, observer, stop, sinks: &sinks, stores, away };
         // Without an outcome, a store that was away is back: all over again, with it.
         if let Some(outcome) = session.run()? {
@@ -129,20 +133,25 @@ fn ready_sink(
     Ok(ReadySink { spec: spec.clone(), plugin, destination, capabilities })
 }
 
-/// Opens the stores that are there, and names those that are not.
+/// Opens the stores that are there, and names those that are not. At the start a store that another host serves, or whose
+/// ledger cannot be opened, is an error for whoever starts; `again`, with others to serve, it is away like any other.
 fn ready_stores(
     request: &ForwardRequest,
     dry_folder: Option<&Path>,
     observer: &Arc<dyn Observer>,
+    again: bool,
 ) -> Result<(Vec<ReadyStore>, Vec<String>), ForwardError> {
     let (mut stores, mut away): (Vec<ReadyStore>, Vec<String>) = (Vec::new(), Vec::new());
+    let mut is_away = |name: &str, why: String| {
+        let message = format!("store \"{name}\": {why}");
+        observer.event(&Event::Log { level: Level::Error, target: "scan".into(), message: message.clone() });
+        away.push(message);
+    };
     for spec in &request.stores {
         let store = match Store::open(&spec.data_dir) {
             Ok(store) => store,
             Err(error) if request.stores.len() > 1 || request.watch => {
-                let message = format!("store \"{}\": {error}", spec.name);
-                observer.event(&Event::Log { level: Level::Error, target: "scan".into(), message: message.clone() });
-                away.push(message);
+                is_away(&spec.name, error.to_string());
                 continue;
             }
             Err(error) => {
@@ -157,22 +166,25 @@ fn ready_stores(
                 hint: "remove one of them".into(),
             });
         }
-        let open = |folder: &Path| Ledger::open(folder, store.data_dir()).map_err(host);
-        let (lock, ledger) = match dry_folder {
-            None => {
-                let lock =
-                    Lock::take(&folder).map_err(|message| ForwardError::Config { message, hint: String::new() })?;
-                (Some(lock), open(&folder)?)
-            }
+        let opened = match dry_folder {
+            None => deliverable(&folder, store.data_dir()).map(|(lock, ledger)| (Some(lock), ledger)),
             // A dry run writes into a copy, beside a host that may be at work.
             Some(dry) => {
                 let copy = dry.join(stores.len().to_string());
                 std::fs::create_dir_all(&copy).map_err(|error| host_failed(&copy, &error))?;
-                if folder.join("ledger.db").exists() {
-                    open(&folder)?.copy_to(&copy).map_err(host)?;
+                if let Some(ledger) = Ledger::open_to_read(&folder).map_err(host)? {
+                    ledger.copy_to(&copy).map_err(host)?;
                 }
-                (None, open(&copy)?)
+                Ledger::open(&copy, store.data_dir()).map(|ledger| (None, ledger)).map_err(host)
             }
+        };
+        let (lock, ledger) = match opened {
+            Ok(opened) => opened,
+            Err(error) if again => {
+                is_away(&spec.name, error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         let ledger: SharedLedger = Arc::new(Mutex::new(ledger));
         let open = Arc::new(OpenStore { name: spec.name.clone(), store, ledger });
@@ -185,6 +197,12 @@ fn ready_stores(
         });
     }
     Ok((stores, away))
+}
+
+/// The lock and the ledger of a store that we are to deliver from.
+fn deliverable(folder: &Path, data_dir: &Path) -> Result<(Lock, Ledger), ForwardError> {
+    let lock = Lock::take(folder).map_err(|message| ForwardError::Config { message, hint: String::new() })?;
+    Ok((lock, Ledger::open(folder, data_dir).map_err(host)?))
 }
 
 /// One run of the engine over the stores that are there.
@@ -229,7 +247,6 @@ impl Session<'_> {
             scan.pass().map_err(host)?;
             selection.run = Some(self.run_named(prefix)?);
         }
-        let gone_before = self.gone(&numbers)?;
         let more_may_come = Arc::new(AtomicBool::new(true));
         let session_over = Arc::new(Stop::default());
         let epoch = Instant::now();
@@ -281,7 +298,7 @@ impl Session<'_> {
         if scan_end?.restart {
             return Ok(None);
         }
-        self.outcome(&scan, ends, &gone_before).map(Some)
+        self.outcome(&scan, ends).map(Some)
     }
 
     /// Makes the destinations ready in every ledger: their numbers, by sink and store.
@@ -396,33 +413,27 @@ impl Session<'_> {
             watcher
         });
         loop {
-            let started = Instant::now();
             let passed = scan.pass();
             if passed.is_err() || watcher.is_none() {
                 scan.finish(more_may_come);
             }
             passed.map_err(host)?;
             let Some(watcher) = &mut watcher else { return Ok(ScanEnd { restart: false }) };
-            let took = started.elapsed();
-            let rest = took * (HINTED_SHARE - 1);
+            let (passed_at, rest) = (Instant::now(), (scan.walked * (HINTED_SHARE - 1)).min(REST_MAX));
+            let mut changed = false;
             loop {
                 if self.stop.is_stopping() {
                     scan.finish(more_may_come);
                     return Ok(ScanEnd { restart: false });
                 }
-                if drivers.iter().all(std::thread::JoinHandle::is_finished) && !drivers.is_empty() {
-                    // Every sink is down for good: there is nothing to watch for.
+                if drivers.iter().any(std::thread::JoinHandle::is_finished) {
+                    // A watching driver ends by itself only when the ledger cannot be written.
                     return Ok(ScanEnd { restart: false });
                 }
-                let changed = watcher.wait(Duration::from_millis(200));
-                if changed && started.elapsed() >= took + rest {
-                    break;
-                }
-                if changed {
-                    std::thread::sleep((took + rest).saturating_sub(started.elapsed()).min(RESCAN));
-                    break;
-                }
-                if started.elapsed() >= if scan.unsettled { SETTLING } else { RESCAN } {
+                let until_rested = rest.saturating_sub(passed_at.elapsed());
+                changed |= watcher.wait(if changed { until_rested.min(LOOK) } else { LOOK });
+                let waited = passed_at.elapsed();
+                if (changed && waited >= rest) || waited >= if scan.unsettled { SETTLING } else { RESCAN } {
                     break;
                 }
             }
@@ -436,11 +447,12 @@ impl Session<'_> {
 
     /// Whether a store that was away at the start is there now.
     fn is_back(&self) -> bool {
-        self.request
-            .stores
-            .iter()
-            .filter(|spec| !self.stores.iter().any(|store| store.open.name == spec.name))
-            .any(|spec| Store::open(&spec.data_dir).is_ok())
+        self.request.stores.iter().filter(|spec| !self.stores.iter().any(|store| store.open.name == spec.name)).any(
+            |spec| {
+                let Ok(store) = Store::open(&spec.data_dir) else { return false };
+                deliverable(&store_folder(&self.request.state_dir, store.data_dir()), store.data_dir()).is_ok()
+            },
+        )
     }
 
     fn run_named(&self, prefix: &str) -> Result<RunId, ForwardError> {
@@ -466,20 +478,12 @@ impl Session<'_> {
         }
     }
 
-    fn gone(&self, numbers: &[Vec<i64>]) -> Result<Vec<u64>, ForwardError> {
-        numbers.iter().map(|ids| Ok(self.queue(ids, Selection::default()).backlog().map_err(host)?.gone)).collect()
-    }
-
-    fn outcome(
-        &self,
-        scan: &Scan,
-        ends: Vec<(Tally, Health, SinkQueue)>,
-        gone_before: &[u64],
-    ) -> Result<ForwardOutcome, ForwardError> {
+    fn outcome(&self, scan: &Scan, ends: Vec<(Tally, Health, SinkQueue)>) -> Result<ForwardOutcome, ForwardError> {
         let mut nothing_pending = true;
         let mut sinks = Vec::with_capacity(ends.len());
-        for ((sink, (tally, health, queue)), gone_before) in self.sinks.iter().zip(ends).zip(gone_before) {
-            let Backlog { pending, waiting, quarantined, gone } = queue.backlog().map_err(host)?;
+        for (sink, (tally, health, queue)) in self.sinks.iter().zip(ends) {
+            let Backlog { pending, waiting, quarantined, gone_untold, .. } = queue.backlog().map_err(host)?;
+            queue.tell_gone().map_err(host)?;
             nothing_pending &= tally.batches == 0 && pending + waiting == 0;
             let mut problems = Vec::new();
             if !health.why().is_empty() && pending > 0 {
@@ -487,7 +491,6 @@ impl Session<'_> {
             }
             for store in &queue.stores {
                 for (run_id, state, why) in lock(&store.ledger).problems(store.id, PROBLEMS_MAX).map_err(host)? {
-                    let why = if state == State::Gone { "its file vanished before it was delivered" } else { &why };
                     problems.push(format!("{run_id} {}: {why}", state.name()));
                 }
             }
@@ -500,7 +503,7 @@ impl Session<'_> {
                 superseded: tally.superseded,
                 quarantined,
                 pending: pending + waiting,
-                gone: gone.saturating_sub(*gone_before),
+                gone: gone_untold,
                 problems,
                 would_deliver: tally.would_deliver,
                 planned: tally.planned,

@@ -123,8 +123,14 @@ impl SinkQueue {
                 waiting: sum.waiting + one.waiting,
                 quarantined: sum.quarantined + one.quarantined,
                 gone: sum.gone + one.gone,
+                gone_untold: sum.gone_untold + one.gone_untold,
             })
         })
+    }
+
+    /// Notes in every ledger that the selection's losses have made an exit code.
+    pub(crate) fn tell_gone(&self) -> Result<()> {
+        self.stores.iter().try_for_each(|queue| lock(&queue.ledger).tell_gone(queue.id, &self.selection))
     }
 
     /// Keeps the sink's state for `status`.

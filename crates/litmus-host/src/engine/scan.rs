@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use litmus_core::failpoint;
@@ -51,6 +51,8 @@ pub(crate) struct Scan {
     pub(crate) unsettled: bool,
     /// Stores and folders that could not be walked in the last pass.
     pub(crate) troubles: Vec<String>,
+    /// How long the last pass took to walk, without what it did with the files it found.
+    pub(crate) walked: Duration,
 }
 
 impl Scan {
@@ -81,6 +83,7 @@ impl Scan {
             new_unreadable: HashSet::new(),
             unsettled: false,
             troubles: Vec::new(),
+            walked: Duration::ZERO,
         })
     }
 
@@ -88,6 +91,7 @@ impl Scan {
     pub(crate) fn pass(&mut self) -> Result<(), LedgerError> {
         self.troubles.clear();
         self.unsettled = false;
+        self.walked = Duration::ZERO;
         for at in 0..self.stores.len() {
             self.pass_store(at)?;
         }
@@ -127,7 +131,9 @@ impl Scan {
             self.trouble(format!("{}: the folder is away; its runs wait until it is back", runs.display()));
             return Ok(());
         }
+        let started = Instant::now();
         let (found, errors) = store.open.store.walk();
+        self.walked += started.elapsed();
         let blind = !errors.is_empty();
         for error in errors {
             self.trouble(error.to_string());

@@ -78,14 +78,14 @@ impl Ledger {
                         let revision = revision(t, summary, stamp, now_ms)?;
                         let before = put_file(t, path, stamp, Some(revision), None)?;
                         if let Some(before) = before.filter(|before| *before != revision) {
-                            leave(t, before, Some((revision, summary.run_id)), now_ms)?;
+                            leave(t, before, Left::For(revision, summary.run_id), now_ms)?;
                         }
                         arrive(t, revision, now_ms)?;
                         Ok(Some(revision))
                     }
                     ScanChange::Unreadable { path, stamp, reason } => {
                         if let Some(before) = put_file(t, path, stamp, None, Some(reason))? {
-                            leave(t, before, None, now_ms)?;
+                            leave(t, before, Left::Unreadable, now_ms)?;
                         }
                         Ok(None)
                     }
@@ -95,7 +95,7 @@ impl Ledger {
                             .query_row([path_value(path)], |row| row.get::<_, Option<i64>>(0))
                             .optional()?;
                         if let Some(before) = before.flatten() {
-                            leave(t, before, None, now_ms)?;
+                            leave(t, before, Left::Vanished, now_ms)?;
                         }
                         Ok(None)
                     }
@@ -191,11 +191,22 @@ fn put_file(
     Ok(before)
 }
 
+/// What stands where a revision's file stood.
+#[derive(Clone, Copy)]
+enum Left {
+    /// This revision, of this run.
+    For(i64, RunId),
+    /// A file that is no run.
+    Unreadable,
+    /// Nothing.
+    Vanished,
+}
+
 /// A revision lost one of its files. Replaced by another revision of the same run, it is lineage; with no file left, what
 /// was not delivered yet cannot be any more.
-fn leave(t: &Transaction<'_>, revision: i64, by: Option<(i64, RunId)>, now_ms: i64) -> rusqlite::Result<()> {
+fn leave(t: &Transaction<'_>, revision: i64, left: Left, now_ms: i64) -> rusqlite::Result<()> {
     let mut successor = None;
-    if let Some((new, run_id)) = by {
+    if let Left::For(new, run_id) = left {
         let same_run = t
             .prepare_cached("UPDATE revisions SET replaced_by = ?2 WHERE seq = ?1 AND run_id = ?3")?
             .execute(params![revision, new, run_id.to_string()])?
@@ -209,12 +220,16 @@ fn leave(t: &Transaction<'_>, revision: i64, by: Option<(i64, RunId)>, now_ms: i
     if still_there {
         return Ok(());
     }
-    let (state, message) = match successor {
-        Some(_) => ("superseded", "its file was replaced by a newer revision before it was delivered"),
-        None => ("gone", "its file vanished before it was delivered"),
+    let (state, message) = match (successor, left) {
+        (Some(_), _) => ("superseded", "its file was replaced by a newer revision before it was delivered"),
+        (None, Left::Vanished) => ("gone", "its file vanished before it was delivered"),
+        (None, Left::Unreadable) => {
+            ("gone", "its file was replaced by one that cannot be read before it was delivered")
+        }
+        (None, Left::For(..)) => ("gone", "its file was replaced by another run before it was delivered"),
     };
     t.prepare_cached(
-        "UPDATE deliveries SET state = ?2, message = ?3, changed_ms = ?4
+        "UPDATE deliveries SET state = ?2, message = ?3, changed_ms = ?4, told = told * (state = 'gone')
          WHERE revision = ?1 AND state IN ('pending', 'retry_wait', 'quarantined', 'gone', 'unconfirmed')",
     )?
     .execute(params![revision, state, message, now_ms])?;

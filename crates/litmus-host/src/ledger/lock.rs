@@ -11,6 +11,21 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
+    /// Who holds the lock of a store's state folder now; `None`: nobody.
+    pub(crate) fn holder(folder: &Path) -> Option<String> {
+        let mut file = File::open(folder.join("lock")).ok()?;
+        match file.try_lock_shared() {
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who holds it is for the message only.
+                let _ = file.read_to_string(&mut holder);
+                Some(holder.trim().to_owned())
+            }
+            // Ours for a moment: nobody delivers.
+            _ => None,
+        }
+    }
+
     /// Takes the lock of a store's state folder, or says who has it.
     pub(crate) fn take(folder: &Path) -> Result<Self, String> {
         let path = folder.join("lock");
@@ -52,7 +67,9 @@ mod tests {
         let first = Lock::take(folder.path()).unwrap();
         let refusal = Lock::take(folder.path()).unwrap_err();
         assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
+        assert!(Lock::holder(folder.path()).unwrap().contains(&format!("pid {}", std::process::id())));
         drop(first);
+        assert_eq!(Lock::holder(folder.path()), None);
         Lock::take(folder.path()).unwrap();
     }
 }

@@ -16,12 +16,14 @@ pub(crate) mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use files::{Fate, KnownFile, ScanChange};
 pub(crate) use lock::Lock;
 pub(crate) use queue::{Backlog, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
-pub(crate) use status::{DuplicateStatus, GoneStatus, SinkStatus, StoreStatus, UnreadableStatus, read_status};
+pub(crate) use status::{
+    DuplicateStatus, GoneStatus, SinkStatus, StoreFiles, StoreStatus, UnreadableStatus, read_status,
+};
 
 /// The newest layout this host writes; see `schema.sql`.
 const SCHEMA_VERSION: i64 = 1;
@@ -98,18 +100,7 @@ impl Ledger {
         let connection = Connection::open(&path).map_err(|error| fail(error.to_string()))?;
         let ledger = Self { connection, path };
         ledger.prepare().map_err(|error| ledger.error(error))?;
-        let version: i64 = ledger
-            .connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(|error| ledger.error(error))?;
-        if version > SCHEMA_VERSION {
-            return Err(LedgerError {
-                path: ledger.path.display().to_string(),
-                message: format!("written by a newer litmus-host (layout {version}, this one knows {SCHEMA_VERSION})"),
-                hint: "use the newer litmus-host, or another `--state-dir`",
-            });
-        }
-        if version == 0 {
+        if ledger.version()? == 0 {
             ledger.transaction(|t| {
                 t.execute_batch(SCHEMA)?;
                 let data_dir = data_dir.display().to_string();
@@ -118,6 +109,56 @@ impl Ledger {
             })?;
         }
         Ok(ledger)
+    }
+
+    /// Opens a ledger beside a running host, or as a user who may not write to it; `None` where there is none yet.
+    pub(crate) fn open_to_read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join("ledger.db");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let usual = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let read = |name: &str, flags: OpenFlags| -> rusqlite::Result<Connection> {
+            let connection = Connection::open_with_flags(name, flags)?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            // Only a read shows whether it can be read.
+            connection.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0))?;
+            Ok(connection)
+        };
+        let name = path.display().to_string();
+        let connection = read(&name, usual).or_else(|error| {
+            // In a folder that cannot be written SQLite reads a WAL ledger only beside a host; after it there is no WAL left.
+            if path.with_extension("db-wal").exists() {
+                return Err(error);
+            }
+            let escaped = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            read(&format!("file:{escaped}?immutable=1"), flags)
+        });
+        let connection = connection.map_err(|error| LedgerError {
+            path: name,
+            message: error.to_string(),
+            hint: "the ledger must be readable by this user",
+        })?;
+        let ledger = Self { connection, path };
+        ledger.version()?;
+        Ok(Some(ledger))
+    }
+
+    /// The layout's number; an error where it is one that this host does not know.
+    fn version(&self) -> Result<i64> {
+        let version = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(|error| self.error(error))?;
+        if version > SCHEMA_VERSION {
+            return Err(LedgerError {
+                path: self.path.display().to_string(),
+                message: format!("written by a newer litmus-host (layout {version}, this one knows {SCHEMA_VERSION})"),
+                hint: "use the newer litmus-host, or another `--state-dir`",
+            });
+        }
+        Ok(version)
     }
 
     /// A ledger that lives in memory, for tests and the simulation.

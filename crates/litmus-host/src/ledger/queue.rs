@@ -68,6 +68,8 @@ pub(crate) struct Pending {
     pub(crate) bytes: u64,
     pub(crate) tries: u32,
     pub(crate) strikes: u32,
+    /// Calls that did not come back with it inside.
+    pub(crate) hangs: u32,
     /// Every revision that stood in this one's place earlier.
     pub(crate) supersedes: Vec<Sha256>,
 }
@@ -94,6 +96,8 @@ pub(crate) enum Settlement {
     RetryWait,
     /// The run waits by itself and is suspected: a try and a strike.
     Struck,
+    /// The call with it inside did not come back: the run comes alone, after all others.
+    Hung,
     Quarantined,
     Gone,
 }
@@ -103,7 +107,7 @@ impl Settlement {
         match self {
             Self::Committed => State::Committed,
             Self::Superseded => State::Superseded,
-            Self::Pending => State::Pending,
+            Self::Pending | Self::Hung => State::Pending,
             Self::RetryWait | Self::Struck => State::RetryWait,
             Self::Quarantined => State::Quarantined,
             Self::Gone => State::Gone,
@@ -200,12 +204,21 @@ impl Ledger {
                  WHERE destination = ?1 AND state IN ('committed', 'verified')",
                 params![id, now_ms],
             )?;
+            // What stood above these is unconfirmed as well; if it is gone for good, they are the best there is.
+            t.execute(
+                "UPDATE deliveries SET state = 'pending', changed_ms = ?2
+                 WHERE destination = ?1 AND state = 'superseded'
+                   AND EXISTS (SELECT 1 FROM files f WHERE f.revision = deliveries.revision)",
+                params![id, now_ms],
+            )?;
             Ok(unconfirmed as u64)
         })
     }
 
     /// Takes the next pending revisions, oldest first, and marks them in flight: up to `runs_max`, and up to `bytes_max`
-    /// unless the first alone is larger. A revision with a strike comes alone.
+    /// unless the first alone is larger. Of one run, one revision is in flight at a time: sinks may commit batches in any
+    /// order, and an older revision must not come to stand above a newer one. A revision with a strike comes alone; one that a call hung with comes alone, and
+    /// after all others.
     pub(crate) fn take(
         &self,
         id: i64,
@@ -214,28 +227,42 @@ impl Ledger {
         bytes_max: u64,
         now_ms: i64,
     ) -> Result<Vec<Pending>> {
+        // An idle sink asks often: it must not write to the disk for that.
+        let is_idle = self
+            .connection
+            .prepare_cached("SELECT 1 FROM deliveries WHERE destination = ?1 AND state = 'pending' LIMIT 1")
+            .and_then(|mut statement| statement.exists([id]).map(|exists| !exists))
+            .map_err(|error| self.error(error))?;
+        if is_idle {
+            return Ok(Vec::new());
+        }
         self.transaction(|t| {
             let mut taken: Vec<Pending> = Vec::new();
             let mut bytes = 0;
             {
                 let mut statement = t.prepare_cached(
-                    "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes
+                    "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.hangs
                      FROM deliveries d JOIN revisions r ON r.seq = d.revision
                      WHERE d.destination = ?1 AND d.state = 'pending'
                        AND (?2 IS NULL OR r.run_id = ?2)
                        AND (?3 IS NULL OR r.run_started_us >= ?3)
-                     ORDER BY d.revision LIMIT ?4",
+                       AND NOT EXISTS (SELECT 1 FROM revisions other JOIN deliveries o ON o.revision = other.seq
+                                       WHERE other.run_id = r.run_id AND o.destination = ?1 AND o.state = 'in_flight')
+                     ORDER BY d.hangs, d.revision LIMIT ?4",
                 )?;
                 let mut rows =
                     statement.query(params![id, selection.run_text(), selection.since_us(), runs_max as i64])?;
                 while let Some(row) = rows.next()? {
                     let next = pending(row)?;
-                    let full = bytes + next.bytes > bytes_max || next.strikes > 0;
+                    if taken.iter().any(|run| run.run_id == next.run_id) {
+                        continue;
+                    }
+                    let alone = next.strikes > 0 || next.hangs > 0;
+                    let full = bytes + next.bytes > bytes_max || alone;
                     if full && !taken.is_empty() {
                         break;
                     }
                     bytes += next.bytes;
-                    let alone = next.strikes > 0;
                     taken.push(next);
                     if alone {
                         break;
@@ -260,13 +287,24 @@ impl Ledger {
                 let state = settled.to.state().name();
                 let tries = i64::from(matches!(settled.to, Settlement::RetryWait | Settlement::Struck));
                 let strikes = i64::from(settled.to == Settlement::Struck);
+                let hangs = i64::from(settled.to == Settlement::Hung);
                 let was_in_flight = t
                     .prepare_cached(
                         "UPDATE deliveries SET state = ?3, message = ?4, receipt = coalesce(?5, receipt),
-                             tries = tries + ?6, strikes = strikes + ?7, changed_ms = ?8
+                             tries = tries + ?6, strikes = strikes + ?7, changed_ms = ?8, hangs = hangs + ?9, told = 0
                          WHERE destination = ?1 AND revision = ?2 AND state = 'in_flight'",
                     )?
-                    .execute(params![id, revision, state, settled.message, settled.receipt, tries, strikes, now_ms])?;
+                    .execute(params![
+                        id,
+                        revision,
+                        state,
+                        settled.message,
+                        settled.receipt,
+                        tries,
+                        strikes,
+                        now_ms,
+                        hangs
+                    ])?;
                 debug_assert_eq!(was_in_flight, 1, "revision {revision} was settled but not in flight");
                 // A batch that only goes back into the queue has not happened to its runs.
                 if settled.to != Settlement::Pending {
@@ -304,7 +342,7 @@ impl Ledger {
     pub(crate) fn unconfirmed(&self, id: i64, max: usize) -> Result<Vec<Pending>> {
         let read = || {
             let mut statement = self.connection.prepare_cached(
-                "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes
+                "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.hangs
                  FROM deliveries d JOIN revisions r ON r.seq = d.revision
                  WHERE d.destination = ?1 AND d.state = 'unconfirmed' ORDER BY d.revision LIMIT ?2",
             )?;
@@ -320,7 +358,9 @@ impl Ledger {
         self.transaction(|t| {
             for (revision, present) in answers {
                 t.prepare_cached(
-                    "UPDATE deliveries SET changed_ms = ?4, message = CASE WHEN ?3 THEN message ELSE ?5 END,
+                    "UPDATE deliveries SET changed_ms = ?4, told = 0, message = CASE WHEN ?3 THEN message
+                                        WHEN EXISTS (SELECT 1 FROM files f WHERE f.revision = ?2)
+                                        THEN 'the destination does not have it any more' ELSE ?5 END,
                          state = CASE WHEN ?3 THEN 'committed'
                                       WHEN EXISTS (SELECT 1 FROM files f WHERE f.revision = ?2) THEN 'pending'
                                       WHEN EXISTS (SELECT 1 FROM revisions r WHERE r.seq = ?2
@@ -333,7 +373,7 @@ impl Ledger {
                     revision,
                     present,
                     now_ms,
-                    "the destination does not have it any more"
+                    "the destination does not have it any more, and its file vanished"
                 ])?;
             }
             Ok(())
@@ -344,7 +384,7 @@ impl Ledger {
     pub(crate) fn backlog(&self, id: i64, selection: &Selection) -> Result<Backlog> {
         let read = || -> rusqlite::Result<Backlog> {
             let mut statement = self.connection.prepare_cached(
-                "SELECT state, count(*) FROM deliveries d JOIN revisions r ON r.seq = d.revision
+                "SELECT state, count(*), sum(told) FROM deliveries d JOIN revisions r ON r.seq = d.revision
                  WHERE destination = ?1 AND state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded')
                    AND (?2 IS NULL OR r.run_id = ?2)
                    AND (?3 IS NULL OR r.run_started_us >= ?3)
@@ -358,13 +398,30 @@ impl Ledger {
                     "pending" | "in_flight" | "unconfirmed" => backlog.pending += count,
                     "retry_wait" => backlog.waiting += count,
                     "quarantined" => backlog.quarantined += count,
-                    "gone" => backlog.gone += count,
+                    "gone" => {
+                        backlog.gone += count;
+                        backlog.gone_untold += count - row.get::<_, i64>(2)? as u64;
+                    }
                     _ => {}
                 }
             }
             Ok(backlog)
         };
         read().map_err(|error| self.error(error))
+    }
+
+    /// Notes that these losses have made an exit code: the next one is for new losses.
+    pub(crate) fn tell_gone(&self, id: i64, selection: &Selection) -> Result<()> {
+        self.connection
+            .prepare_cached(
+                "UPDATE deliveries SET told = 1 WHERE destination = ?1 AND state = 'gone' AND told = 0
+                   AND state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded')
+                   AND revision IN (SELECT seq FROM revisions WHERE (?2 IS NULL OR run_id = ?2)
+                                                                AND (?3 IS NULL OR run_started_us >= ?3))",
+            )
+            .and_then(|mut statement| statement.execute(params![id, selection.run_text(), selection.since_us()]))
+            .map(drop)
+            .map_err(|error| self.error(error))
     }
 
     /// Keeps a sink's state for `status` beside a running host.
@@ -376,13 +433,14 @@ impl Ledger {
             .map_err(|error| self.error(error))
     }
 
-    /// The runs whose id starts so.
+    /// The runs whose id starts so, with or without its hyphens.
     pub(crate) fn runs_starting_with(&self, prefix: &str, max: usize) -> Result<Vec<RunId>> {
         let read = || {
             let mut statement = self.connection.prepare(
-                "SELECT DISTINCT run_id FROM revisions WHERE substr(run_id, 1, length(?1)) = ?1 ORDER BY run_id LIMIT ?2",
+                "SELECT DISTINCT run_id FROM revisions WHERE substr(replace(run_id, '-', ''), 1, length(?1)) = ?1
+                 ORDER BY run_id LIMIT ?2",
             )?;
-            let rows = statement.query_map(params![prefix, max as i64], |row| parsed(row, 0))?;
+            let rows = statement.query_map(params![prefix.replace('-', ""), max as i64], |row| parsed(row, 0))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|error| self.error(error))
@@ -418,6 +476,8 @@ pub(crate) struct Backlog {
     pub(crate) waiting: u64,
     pub(crate) quarantined: u64,
     pub(crate) gone: u64,
+    /// Of these, not in an exit code yet.
+    pub(crate) gone_untold: u64,
 }
 
 fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
@@ -428,6 +488,7 @@ fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
         bytes: row.get::<_, i64>(3)? as u64,
         tries: row.get(4)?,
         strikes: row.get(5)?,
+        hangs: row.get(6)?,
         supersedes: Vec::new(),
     })
 }
@@ -466,6 +527,11 @@ fn backfill(t: &Transaction<'_>, id: i64, now_ms: i64) -> rusqlite::Result<()> {
 /// What tests look at.
 #[cfg(test)]
 impl Ledger {
+    /// A number that grows with every row written.
+    pub(crate) fn changes(&self) -> u64 {
+        self.connection.total_changes()
+    }
+
     pub(crate) fn states(&self, id: i64) -> Vec<(i64, String)> {
         let mut statement = self
             .connection

@@ -47,19 +47,22 @@ CREATE TABLE destinations (
     used_ms      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- One row for each revision at each destination. `tries` feeds the backoff; `strikes` counts faults of the run itself.
+-- One row for each revision at each destination. `tries` feeds the backoff; `strikes` counts faults of the run itself;
+-- `hangs` counts calls that did not come back with it inside; `told` says that its loss made an exit code.
 CREATE TABLE deliveries (
     destination INTEGER NOT NULL REFERENCES destinations (id),
     revision    INTEGER NOT NULL REFERENCES revisions (seq),
     state       TEXT NOT NULL,
     tries       INTEGER NOT NULL DEFAULT 0,
     strikes     INTEGER NOT NULL DEFAULT 0,
+    hangs       INTEGER NOT NULL DEFAULT 0,
+    told        INTEGER NOT NULL DEFAULT 0,
     message     TEXT NOT NULL DEFAULT '',
     receipt     TEXT,
     changed_ms  INTEGER NOT NULL,
     PRIMARY KEY (destination, revision)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX deliveries_pending ON deliveries (destination, revision) WHERE state = 'pending';
+CREATE INDEX deliveries_pending ON deliveries (destination, hangs, revision) WHERE state = 'pending';
 CREATE INDEX deliveries_unfinished ON deliveries (destination, state, revision)
     WHERE state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded');
 

@@ -1,12 +1,13 @@
 //! What `status` reads beside a running host, without its lock.
 
+use std::collections::HashMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use litmus_core::reader::{FoundFile, Store};
 use serde::Serialize;
 
 use super::files::value_path;
-use super::{BUSY_TIMEOUT, Ledger, Result};
+use super::{Ledger, Lock, Result};
 
 /// One sink as the ledgers know it. Serialises as DESIGN section 7 fixes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +27,10 @@ pub(crate) struct SinkStatus {
     pub(crate) gone: u64,
     /// Since the oldest undelivered run was first seen.
     pub(crate) oldest_pending_seconds: Option<u64>,
+    /// Since a host last delivered, or tried to, there.
+    pub(crate) unused_seconds: u64,
+    /// Whether the exit code speaks for it: not for one that is used no more.
+    pub(crate) is_current: bool,
 }
 
 /// A file that is no run that can be read.
@@ -51,50 +56,77 @@ pub(crate) struct GoneStatus {
     pub(crate) destination: String,
 }
 
+/// A store and what no host has looked at yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct StoreFiles {
+    pub(crate) data_dir: String,
+    /// The host that delivers from it now.
+    pub(crate) host: Option<String>,
+    /// Files that are new or changed since the last look of a host.
+    pub(crate) new_files: u64,
+    /// Since the oldest of them was written.
+    pub(crate) oldest_new_seconds: Option<u64>,
+    /// Why it cannot be looked at.
+    pub(crate) trouble: Option<String>,
+}
+
 /// Everything one store's ledger has to say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct StoreStatus {
+    pub(crate) stores: Vec<StoreFiles>,
     pub(crate) sinks: Vec<SinkStatus>,
     pub(crate) unreadable: Vec<UnreadableStatus>,
     pub(crate) duplicates: Vec<DuplicateStatus>,
     pub(crate) gone: Vec<GoneStatus>,
 }
 
-/// Reads a store's ledger; `None` where there is none yet. Destinations not used for a long time are listed too: what is
-/// pending there is pending.
-pub(crate) fn read_status(folder: &Path, now_ms: i64) -> Result<Option<StoreStatus>> {
-    let path = folder.join("ledger.db");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let open = || {
-        let connection =
-            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-                .or_else(|_| Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        Ok(connection)
+/// Reads a store's ledger, and looks what lies in the store that the ledger does not know. Destinations not used for a long
+/// time are listed too: what is pending there is pending.
+pub(crate) fn read_status(folder: &Path, data_dir: &Path, now_ms: i64) -> Result<StoreStatus> {
+    let (mut status, known) = match Ledger::open_to_read(folder)? {
+        None => (StoreStatus::default(), HashMap::new()),
+        Some(ledger) => {
+            let mut status = ledger.status(now_ms).map_err(|error| ledger.error(error))?;
+            let duplicates = ledger.duplicates()?.into_iter();
+            status.duplicates =
+                duplicates.map(|(run_id, path)| DuplicateStatus { run_id, path: path.display().to_string() }).collect();
+            (status, ledger.known_files()?)
+        }
     };
-    let connection = open().map_err(|error: rusqlite::Error| super::LedgerError {
-        path: path.display().to_string(),
-        message: error.to_string(),
-        hint: "the ledger must be readable by this user",
-    })?;
-    let ledger = Ledger { connection, path };
-    let status = ledger.status(now_ms).map_err(|error| ledger.error(error))?;
-    Ok(Some(StoreStatus {
-        duplicates: ledger
-            .duplicates()?
-            .into_iter()
-            .map(|(run_id, path)| DuplicateStatus { run_id, path: path.display().to_string() })
-            .collect(),
-        ..status
-    }))
+    let mut files =
+        StoreFiles { data_dir: data_dir.display().to_string(), host: Lock::holder(folder), ..StoreFiles::default() };
+    match Store::open(data_dir) {
+        Err(error) => files.trouble = Some(error.to_string()),
+        Ok(store) => {
+            let (found, errors) = store.walk();
+            files.trouble = errors.first().map(ToString::to_string);
+            // A file whose last look ended in passing trouble keeps a stamp that none has; it is listed as unreadable.
+            let is_new = |file: &&FoundFile| {
+                known.get(&file.path).is_none_or(|known| known.reason.is_none() && known.stamp != file.stamp)
+            };
+            // A file that was copied here keeps its old mtime.
+            let came_ms = |file: &FoundFile| file.stamp.mtime_ns.max(file.stamp.ctime_ns) / 1_000_000;
+            let ages = found.iter().filter(is_new).map(|file| now_ms - came_ms(file));
+            let oldest = ages.inspect(|_| files.new_files += 1).max();
+            files.oldest_new_seconds = oldest.map(|age| (age.max(0) / 1000) as u64);
+        }
+    }
+    status.stores.push(files);
+    Ok(status)
 }
 
 impl Ledger {
     fn status(&self, now_ms: i64) -> rusqlite::Result<StoreStatus> {
-        let mut sinks = self.connection.prepare("SELECT id, name, destination, state, state_why FROM destinations")?;
-        let sinks = sinks.query_map([], |row| {
+        // A destination that is not used any more is shown and not judged: one that the last session did not use and that never
+        // took a run (a mistyped path), or that was not used for a week while others were.
+        let mut sinks = self.connection.prepare(
+            "SELECT id, name, destination, state, state_why, used_ms,
+                    used_ms = latest OR (used_ms > latest - ?1 AND EXISTS (
+                        SELECT 1 FROM deliveries WHERE destination = id AND state IN ('committed', 'verified', 'superseded')))
+             FROM destinations, (SELECT max(used_ms) AS latest FROM destinations) ORDER BY used_ms DESC, id",
+        )?;
+        let week_ms: i64 = 7 * 24 * 60 * 60 * 1000;
+        let sinks = sinks.query_map([week_ms], |row| {
             let mut sink = SinkStatus {
                 name: row.get(1)?,
                 destination: row.get(2)?,
@@ -108,6 +140,8 @@ impl Ledger {
                 skipped: 0,
                 gone: 0,
                 oldest_pending_seconds: None,
+                unused_seconds: ((now_ms - row.get::<_, i64>(5)?).max(0) / 1000) as u64,
+                is_current: row.get(6)?,
             };
             self.count(row.get(0)?, now_ms, &mut sink)?;
             Ok(sink)
@@ -127,6 +161,7 @@ impl Ledger {
         )?;
         let gone = gone.query_map([], |row| Ok(GoneStatus { run_id: row.get(0)?, destination: row.get(1)? }))?;
         Ok(StoreStatus {
+            stores: Vec::new(),
             sinks,
             unreadable: unreadable.collect::<rusqlite::Result<_>>()?,
             duplicates: Vec::new(),

@@ -8,11 +8,12 @@ use serde::Serialize;
 use super::style::{Style, Tone, printable};
 use super::table::{Align, Cell, TableWriter};
 use crate::config::format_duration;
-use crate::ledger::{DuplicateStatus, GoneStatus, SinkStatus, StoreStatus, UnreadableStatus};
+use crate::ledger::{DuplicateStatus, GoneStatus, SinkStatus, StoreFiles, StoreStatus, UnreadableStatus};
 
 /// The ledgers of all stores as one, with the keys that scripts rely on.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct MergedStatus {
+    pub(crate) stores: Vec<StoreFiles>,
     pub(crate) sinks: Vec<SinkStatus>,
     pub(crate) unreadable: Vec<UnreadableStatus>,
     pub(crate) duplicates: Vec<DuplicateStatus>,
@@ -36,22 +37,28 @@ impl MergedStatus {
             known.skipped += sink.skipped;
             known.gone += sink.gone;
             known.oldest_pending_seconds = known.oldest_pending_seconds.max(sink.oldest_pending_seconds);
+            known.unused_seconds = known.unused_seconds.min(sink.unused_seconds);
+            known.is_current |= sink.is_current;
             if known.state == "up" {
                 (known.state, known.why) = (sink.state, sink.why);
             }
         }
+        self.stores.extend(store.stores);
         self.unreadable.extend(store.unreadable);
         self.duplicates.extend(store.duplicates);
         self.gone.extend(store.gone);
     }
 
-    /// Whether somebody must look: a sink is blocked, or a run has waited for longer than `age_max`.
-    pub(crate) fn needs_attention(&self, age_max: Option<Duration>) -> bool {
-        let too_old = |sink: &SinkStatus| match (sink.oldest_pending_seconds, age_max) {
-            (Some(age), Some(max)) => age > max.as_secs(),
-            _ => false,
+    /// Whether somebody must look: a sink is blocked or down, a run was set aside or lost, a store is away, or a run has waited
+    /// for longer than `age_max`, be it for a sink or for a host that looks at it.
+    pub(crate) fn needs_attention(&self, age_max: Duration) -> bool {
+        let too_old = |age: Option<u64>| age.is_some_and(|age| age > age_max.as_secs());
+        let sink = |sink: &SinkStatus| {
+            let at_fault = sink.state.starts_with("blocked") || sink.state == "down";
+            at_fault || sink.quarantined + sink.gone > 0 || too_old(sink.oldest_pending_seconds)
         };
-        self.sinks.iter().any(|sink| sink.state.starts_with("blocked") || too_old(sink))
+        let store = |store: &StoreFiles| store.trouble.is_some() || too_old(store.oldest_new_seconds);
+        self.sinks.iter().filter(|sink| sink.is_current).any(sink) || self.stores.iter().any(store)
     }
 }
 
@@ -64,18 +71,19 @@ pub(crate) fn write_status_json(out: &mut impl Write, status: &MergedStatus) -> 
 /// For people.
 pub(crate) fn write_status_table(out: &mut impl Write, status: &MergedStatus, style: Style) -> io::Result<()> {
     let mut columns = vec![("SINK", Align::Left), ("DESTINATION", Align::Left), ("STATE", Align::Left)];
-    let counts = ["PENDING", "RETRYING", "QUARANTINED", "COMMITTED", "VERIFIED", "OLDEST PENDING"];
+    let counts = ["PENDING", "RETRYING", "QUARANTINED", "GONE", "COMMITTED", "VERIFIED", "OLDEST PENDING"];
     columns.extend(counts.map(|name| (name, Align::Right)));
     let mut table = TableWriter::new(&mut *out, style, &columns);
     for sink in &status.sinks {
         let tone = match sink.state.as_str() {
             "up" => Tone::Good,
+            _ if !sink.is_current => Tone::Faint,
             "degraded" | "half_open" => Tone::Warn,
             _ => Tone::Bad,
         };
         let mut cells =
             vec![Cell::from(&sink.name), Cell::from(&sink.destination), Cell::toned(&sink.state, Some(tone))];
-        let counts = [sink.pending, sink.retrying, sink.quarantined, sink.committed, sink.verified];
+        let counts = [sink.pending, sink.retrying, sink.quarantined, sink.gone, sink.committed, sink.verified];
         cells.extend(counts.map(|count| Cell::from(count.to_string())));
         let age = sink.oldest_pending_seconds.map(|seconds| format_duration(Duration::from_secs(seconds)));
         cells.push(Cell::from(age.unwrap_or_default()));
@@ -84,6 +92,23 @@ pub(crate) fn write_status_table(out: &mut impl Write, status: &MergedStatus, st
     table.finish()?;
     if status.sinks.is_empty() {
         writeln!(out, "no sink has been used yet")?;
+    }
+    for store in &status.stores {
+        let host = store.host.as_ref().map_or("no host is running".to_owned(), |host| format!("host: {host}"));
+        let new = match (store.new_files, store.oldest_new_seconds) {
+            (0, _) | (_, None) => String::new(),
+            (count, Some(age)) => {
+                format!("; {count} new files wait, the oldest for {}", format_duration(Duration::from_secs(age)))
+            }
+        };
+        writeln!(out, "{}: {host}{new}", printable(&store.data_dir))?;
+        if let Some(trouble) = &store.trouble {
+            writeln!(out, "{}: {}", printable(&store.data_dir), printable(trouble))?;
+        }
+    }
+    for sink in status.sinks.iter().filter(|sink| !sink.is_current) {
+        let unused = format_duration(Duration::from_secs(sink.unused_seconds));
+        writeln!(out, "{} ({}): not used for {unused}", printable(&sink.name), printable(&sink.destination))?;
     }
     for sink in status.sinks.iter().filter(|sink| sink.state != "up" && !sink.why.is_empty()) {
         writeln!(out, "{}: {}: {}", printable(&sink.name), sink.state, printable(&sink.why))?;
@@ -137,6 +162,8 @@ mod tests {
             skipped: 0,
             gone: 0,
             oldest_pending_seconds: oldest,
+            unused_seconds: 5,
+            is_current: true,
         }
     }
 
@@ -160,8 +187,8 @@ mod tests {
         let mut out = Vec::new();
         write_status_table(&mut out, &status, Style::new(false)).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
-        SINK  DESTINATION         STATE         PENDING  RETRYING  QUARANTINED  COMMITTED  VERIFIED  OLDEST PENDING
-        db    sqlite:/srv/out.db  blocked_auth        3         0            0         20         0      1 min 30 s
+        SINK  DESTINATION         STATE         PENDING  RETRYING  QUARANTINED  GONE  COMMITTED  VERIFIED  OLDEST PENDING
+        db    sqlite:/srv/out.db  blocked_auth        3         0            0     0         20         0      1 min 30 s
         db: blocked_auth: password refused
 
         unreadable
@@ -170,13 +197,43 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_sink_or_an_old_run_needs_attention() {
-        assert!(merged().needs_attention(None));
-        let mut status = MergedStatus::default();
-        status.add(StoreStatus { sinks: vec![sink("up", 1, Some(30))], ..StoreStatus::default() });
-        assert!(!status.needs_attention(None));
-        assert!(!status.needs_attention(Some(Duration::from_secs(30))));
-        assert!(status.needs_attention(Some(Duration::from_secs(29))));
+    fn whatever_a_person_must_look_at_needs_attention_and_nothing_else() {
+        let hour = Duration::from_hours(1);
+        let of = |change: &dyn Fn(&mut SinkStatus)| {
+            let mut one = sink("up", 1, Some(30));
+            change(&mut one);
+            let mut status = MergedStatus::default();
+            status.add(StoreStatus { sinks: vec![one], ..StoreStatus::default() });
+            status
+        };
+        assert!(merged().needs_attention(hour), "blocked");
+        let well = of(&|_| ());
+        assert!(!well.needs_attention(hour));
+        assert!(!well.needs_attention(Duration::from_secs(30)));
+        assert!(well.needs_attention(Duration::from_secs(29)));
+        assert!(of(&|sink| sink.quarantined = 1).needs_attention(hour));
+        assert!(of(&|sink| sink.gone = 1).needs_attention(hour));
+        assert!(of(&|sink| sink.state = "down".into()).needs_attention(hour));
+        assert!(!of(&|sink| sink.state = "half_open".into()).needs_attention(hour));
+        let retired = of(&|sink| {
+            sink.state = "blocked on config".into();
+            sink.is_current = false;
+        });
+        assert!(!retired.needs_attention(hour));
+    }
+
+    #[test]
+    fn files_that_no_host_looks_at_need_attention_once_they_are_old() {
+        let with = |files: StoreFiles| {
+            let mut status = MergedStatus::default();
+            status.add(StoreStatus { stores: vec![files], ..StoreStatus::default() });
+            status
+        };
+        let waiting = with(StoreFiles { new_files: 2, oldest_new_seconds: Some(90), ..StoreFiles::default() });
+        assert!(!waiting.needs_attention(Duration::from_secs(90)));
+        assert!(waiting.needs_attention(Duration::from_secs(89)));
+        let away = with(StoreFiles { trouble: Some("not there".into()), ..StoreFiles::default() });
+        assert!(away.needs_attention(Duration::from_hours(1)));
     }
 
     #[test]

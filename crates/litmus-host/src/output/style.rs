@@ -53,11 +53,13 @@ pub(crate) fn outcome_tone(outcome: &str) -> Option<Tone> {
     }
 }
 
-/// Text out of files for a terminal: control characters are escaped, so that a serial cannot move the cursor.
+/// Text out of files for a terminal: control characters are escaped, so that a serial cannot move the cursor. A remedy, which
+/// our messages have on a line of its own, comes on the same line.
 pub(crate) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     if !text.chars().any(is_unprintable) {
         return text.into();
     }
+    let text = text.replace("\nhint: ", "; hint: ");
     let escaped = text.chars().flat_map(|c| {
         let (escape, plain) = if is_unprintable(c) { (Some(c.escape_default()), None) } else { (None, Some(c)) };
         escape.into_iter().flatten().chain(plain)
