@@ -34,7 +34,8 @@ fn the_corpus_lies_in_a_folder_byte_for_byte() {
     let seen = std::cell::OnceCell::new();
     three_times(&project, total(&sources), || {
         let stamps = |path: &std::path::PathBuf| fs::metadata(path).unwrap().modified().unwrap();
-        seen.set(files(&root).into_keys().map(|path| (path.clone(), stamps(&path))).collect::<BTreeMap<_, _>>()).unwrap();
+        seen.set(files(&root).into_keys().map(|path| (path.clone(), stamps(&path))).collect::<BTreeMap<_, _>>())
+            .unwrap();
     });
     let keys = keys_of_folder(&root);
     assert_whole(&sources, &keys, |key| fs::read(root.join(key)).ok());
@@ -89,7 +90,11 @@ fn a_large_file_goes_up_in_parts() {
     let proxy = Proxy::before(server.port(), |_| Fate::Forward);
     let sink = s3(&format!("s3://{BUCKET}"), &proxy.endpoint()) + ", part_bytes = 5242880";
     let arguments = ["--plugin", "cloud.so", "--format", "json", "--config", "litmus-host.toml"];
-    fs::write(project.path("litmus-host.toml"), format!("[[sink]]\nname = 'o'\nplugin = 'cloud.so'\nconfig = {{ {sink} }}\n")).unwrap();
+    fs::write(
+        project.path("litmus-host.toml"),
+        format!("[[sink]]\nname = 'o'\nplugin = 'cloud.so'\nconfig = {{ {sink} }}\n"),
+    )
+    .unwrap();
     project.run(&arguments[2..]).delivered(1, 0);
     let keys: Vec<_> = server.keys("test_results/");
     assert_eq!(keys.len(), 1);

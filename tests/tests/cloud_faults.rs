@@ -38,7 +38,8 @@ impl Bench {
         let keys = self.server.keys("test_results/");
         assert_eq!(keys.len(), self.runs.len(), "{keys:?}");
         for run in &self.runs {
-            let key = keys.iter().find(|key| key.contains(&run.run_id)).unwrap_or_else(|| panic!("{} is lost", run.run_id));
+            let key =
+                keys.iter().find(|key| key.contains(&run.run_id)).unwrap_or_else(|| panic!("{} is lost", run.run_id));
             assert!(self.server.get(key).unwrap() == fs::read(&run.path).unwrap(), "{key} differs");
         }
         proxy
@@ -103,12 +104,20 @@ fn an_answer_of_200_without_an_object_is_not_believed() {
 fn refusals_block_the_sink_with_a_class_and_a_remedy() {
     let bench = Bench::new();
     let xml = |code: &str| format!("<Error><Code>{code}</Code><Message>why</Message></Error>");
-    bench.refused(403, "", &xml("InvalidAccessKeyId")).exits(1).says("auth").says("InvalidAccessKeyId").says("hint: the credentials need");
+    bench
+        .refused(403, "", &xml("InvalidAccessKeyId"))
+        .exits(1)
+        .says("auth")
+        .says("InvalidAccessKeyId")
+        .says("hint: the credentials need");
     bench.refused(403, "", &xml("SignatureDoesNotMatch")).exits(1).says("the secret key does not fit");
     bench.refused(400, "", &xml("ExpiredToken")).exits(1).says("auth").says("have expired: get new ones");
     let skewed = "Date: Wed, 21 Oct 2015 07:28:00 GMT\r\n";
     bench.refused(403, skewed, &xml("RequestTimeTooSkewed")).exits(1).says("auth").says("hours ahead of the service's");
-    bench.refused(301, "x-amz-bucket-region: eu-west-1\r\n", &xml("PermanentRedirect")).exits(1).says("options.region = \"eu-west-1\"");
+    bench
+        .refused(301, "x-amz-bucket-region: eu-west-1\r\n", &xml("PermanentRedirect"))
+        .exits(1)
+        .says("options.region = \"eu-west-1\"");
     bench
         .forward("s3://not-there", &bench.server.endpoint())
         .exits(1)

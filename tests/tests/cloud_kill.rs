@@ -14,8 +14,14 @@ use litmus_tests::project::{Ended, Project, Running};
 use litmus_tests::servers::{BUCKET, Fate, Proxy, S3};
 
 /// As the fail points of the host and the sink name them.
-const PHASES: [&str; 6] =
-    ["pending", "before_commit", "between_attachments_and_run", "between_commit_and_report", "between_report_and_receipt", "replacing"];
+const PHASES: [&str; 6] = [
+    "pending",
+    "before_commit",
+    "between_attachments_and_run",
+    "between_commit_and_report",
+    "between_report_and_receipt",
+    "replacing",
+];
 const RUNS_PER_ROUND: u64 = 5;
 const RANDOM_KILL_MS_MAX: u64 = 400;
 
@@ -111,7 +117,11 @@ fn no_half_object_in_a_bucket_wherever_the_host_dies() {
     let kills = torture(&s3(&format!("s3://{BUCKET}"), &proxy.endpoint()), &project, || {
         server.keys("test_results/").into_iter().map(|key| (key.clone(), server.get(&key).unwrap())).collect()
     });
-    let puts: Vec<_> = proxy.seen().into_iter().filter(|(passing, _)| passing.method == "PUT" && !passing.path.contains(".litmus")).collect();
+    let puts: Vec<_> = proxy
+        .seen()
+        .into_iter()
+        .filter(|(passing, _)| passing.method == "PUT" && !passing.path.contains(".litmus"))
+        .collect();
     let rounds = number("LITMUS_KILL_ROUNDS").unwrap_or(10).max(PHASES.len() as u64);
     // One for each revision sealed, and one for each request that could be under way at a kill.
     let revisions = rounds * (RUNS_PER_ROUND + 2);

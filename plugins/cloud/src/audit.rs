@@ -76,7 +76,8 @@ impl Index {
 /// The run ids in a key; not those of the folders of attachments.
 fn named_in(key: &str) -> Vec<RunId> {
     let is_start = |at: usize| key.as_bytes()[at + 8] == b'-' && key.as_bytes()[at + 13] == b'-';
-    let starts = (0..=key.len().saturating_sub(RUN_ID_BYTES)).filter(|at| at + RUN_ID_BYTES <= key.len() && is_start(*at));
+    let starts =
+        (0..=key.len().saturating_sub(RUN_ID_BYTES)).filter(|at| at + RUN_ID_BYTES <= key.len() && is_start(*at));
     starts
         .filter_map(|at| {
             let run_id = key.get(at..at + RUN_ID_BYTES)?.parse().ok()?;

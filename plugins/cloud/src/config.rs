@@ -120,7 +120,9 @@ impl TryFrom<Config> for Settings {
     fn try_from(config: Config) -> Result<Self, SinkError> {
         let concurrency_max = config.concurrency_max;
         if !(1..=256).contains(&concurrency_max) {
-            return Err(SinkError::config(format!("concurrency_max = {concurrency_max} is out of range\nhint: 1 to 256")));
+            return Err(SinkError::config(format!(
+                "concurrency_max = {concurrency_max} is out of range\nhint: 1 to 256"
+            )));
         }
         if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&config.part_bytes) {
             return Err(SinkError::config(format!(
@@ -148,8 +150,12 @@ impl TryFrom<Config> for Settings {
                 let destination = destination(&uri, &options);
                 let operator = services::operator(&scheme, &name, &prefix, &options)?;
                 let limiter = Arc::new(Limiter::new(concurrency_max));
-                let transport =
-                    Transport::new(config.ca_file.as_deref(), config.proxy.as_deref(), limiter, concurrency_max as usize)?;
+                let transport = Transport::new(
+                    config.ca_file.as_deref(),
+                    config.proxy.as_deref(),
+                    limiter,
+                    concurrency_max as usize,
+                )?;
                 let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
                 let remote = Remote::new(
                     operator.with_context(context),
@@ -193,7 +199,9 @@ fn texts(options: &BTreeMap<String, Value>) -> Result<BTreeMap<String, String>, 
         let text = match value {
             Value::String(text) => text.clone(),
             Value::Bool(_) | Value::Number(_) => value.to_string(),
-            _ => return Err(SinkError::config(format!("options: the value of \"{key}\" is no text, number or boolean"))),
+            _ => {
+                return Err(SinkError::config(format!("options: the value of \"{key}\" is no text, number or boolean")));
+            }
         };
         Ok((key.clone(), text))
     };
@@ -202,7 +210,8 @@ fn texts(options: &BTreeMap<String, Value>) -> Result<BTreeMap<String, String>, 
 
 /// Values that no message may show: every one whose name does not say that it is harmless.
 fn secrets(options: &BTreeMap<String, String>) -> Vec<String> {
-    let is_secret = |name: &str| ["key", "secret", "token", "credential", "password", "sas"].iter().any(|part| name.contains(part));
+    let is_secret =
+        |name: &str| ["key", "secret", "token", "credential", "password", "sas"].iter().any(|part| name.contains(part));
     options.iter().filter(|(name, value)| is_secret(name) && value.len() >= 4).map(|(_, value)| value.clone()).collect()
 }
 
@@ -235,7 +244,10 @@ mod tests {
             (json!({"uri": "file:///x", "key": "same"}), "hint: a template"),
             (json!({"uri": "file:///x", "on_revision": "drop"}), "replace"),
             (json!({"uri": "file:///x", "ca_fil": "x"}), "ca_file"),
-            (json!({"uri": "s3://b", "options": {"region": "r"}, "ca_file": "/nowhere.pem"}), "hint: a file of certificates"),
+            (
+                json!({"uri": "s3://b", "options": {"region": "r"}, "ca_file": "/nowhere.pem"}),
+                "hint: a file of certificates",
+            ),
             (json!({"uri": "s3://b", "options": {"region": "r"}, "proxy": "::hunter2"}), "proxy is no address"),
         ] {
             let error = settings(config).map(|_| ()).unwrap_err();

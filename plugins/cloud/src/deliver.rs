@@ -40,7 +40,8 @@ impl Senders {
     /// A look costs a request, a put in vain costs the body. After some runs that were not there, the next will not be
     /// there either; the put itself says so if it is.
     fn guesses_absent(&self) -> bool {
-        matches!(self.settings.store, Store::Remote(_)) && self.absent_in_a_row.load(Ordering::Relaxed) >= ABSENT_IN_A_ROW
+        matches!(self.settings.store, Store::Remote(_))
+            && self.absent_in_a_row.load(Ordering::Relaxed) >= ABSENT_IN_A_ROW
     }
 
     fn saw(&self, there: bool) {
@@ -208,8 +209,8 @@ impl Item {
         let what = match &object.note {
             Some(note) if note.run_id != self.run_id => format!("run {}", note.run_id),
             _ => {
-                let is_same = object.size == self.body.size()
-                    && senders.settings.store.sha256(key).await? == Some(self.sha256);
+                let is_same =
+                    object.size == self.body.size() && senders.settings.store.sha256(key).await? == Some(self.sha256);
                 if is_same {
                     return Ok(Judged::Done(Status::AlreadyPresent));
                 }
@@ -248,12 +249,8 @@ impl Item {
     async fn send_attachments(&self, senders: &Senders, key: &str) -> Result<Vec<AttachmentReceipt>, SinkError> {
         let mut receipts = Vec::with_capacity(self.attachments.len());
         for attachment in &self.attachments {
-            let mut receipt = AttachmentReceipt {
-                reference: attachment.reference.clone(),
-                size: None,
-                sha256: None,
-                location: None,
-            };
+            let mut receipt =
+                AttachmentReceipt { reference: attachment.reference.clone(), size: None, sha256: None, location: None };
             match &attachment.state {
                 AttachmentState::Present { file, .. } => match Body::open(Path::new(file), &self.cancelled) {
                     Ok(body) => {

@@ -60,7 +60,11 @@ impl Refusal {
         matches!(self.status.as_u16(), 401 | 403)
             || matches!(
                 self.code.as_str(),
-                "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "InvalidAccessKeyId" | "MissingSecurityHeader"
+                "ExpiredToken"
+                    | "InvalidToken"
+                    | "TokenRefreshRequired"
+                    | "InvalidAccessKeyId"
+                    | "MissingSecurityHeader"
             )
     }
 
@@ -75,7 +79,9 @@ impl Refusal {
             _ if self.is_throttled() => Status::Throttled,
             300..=399 | 404 | 405 | 501 => Status::Config,
             413 => Status::Data,
-            400 if matches!(self.code.as_str(), "EntityTooLarge" | "KeyTooLongError" | "MetadataTooLarge") => Status::Data,
+            400 if matches!(self.code.as_str(), "EntityTooLarge" | "KeyTooLongError" | "MetadataTooLarge") => {
+                Status::Data
+            }
             409 | 412 => Status::Conflict,
             _ => Status::Transient,
         }
@@ -152,7 +158,8 @@ pub(crate) fn of(error: &opendal::Error, what: &str, scrub: &dyn Fn(&str) -> Str
     if let Some(refusal) = refusal_in(error) {
         let hint = refusal.hint();
         let hint = if hint.is_empty() { hint } else { format!("\nhint: {hint}") };
-        let sink_error = SinkError::new(refusal.status(), scrub(&format!("{what}: the service answered {refusal}{hint}")));
+        let sink_error =
+            SinkError::new(refusal.status(), scrub(&format!("{what}: the service answered {refusal}{hint}")));
         return match refusal.retry_after() {
             Some(wait) => sink_error.with_retry_after(wait),
             None => sink_error,
@@ -246,7 +253,10 @@ mod tests {
         let error = opendal::Error::new(ErrorKind::Unexpected, "refused").set_source(old);
         let error = of(&error, "s3://b/k", &|text| text.replace("Requ", "***"));
         assert_eq!(error.status(), Status::Auth);
-        assert!(error.to_string().starts_with("s3://b/k: the service answered 403 ***estTimeTooSkewed\nhint: "), "{error}");
+        assert!(
+            error.to_string().starts_with("s3://b/k: the service answered 403 ***estTimeTooSkewed\nhint: "),
+            "{error}"
+        );
     }
 
     #[test]

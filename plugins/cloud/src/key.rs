@@ -189,7 +189,19 @@ mod tests {
     #[test]
     fn templates_that_cannot_work_are_refused_with_a_hint() {
         let many = "{a}/{b}/{c}/{d}/{e}";
-        for wrong in ["", "a", "/{run_id}", "a//{run_id}", "../{run_id}", "{run_id", "{run id}", "{}", "a}{b}", many, ".litmus/{a}"] {
+        for wrong in [
+            "",
+            "a",
+            "/{run_id}",
+            "a//{run_id}",
+            "../{run_id}",
+            "{run_id",
+            "{run id}",
+            "{}",
+            "a}{b}",
+            many,
+            ".litmus/{a}",
+        ] {
             let error = Template::parse(wrong, 0).unwrap_err().to_string();
             assert!(error.contains("hint: a template"), "{wrong}: {error}");
         }

@@ -83,9 +83,8 @@ impl Remote {
     }
 
     fn failed(&self, error: &opendal::Error, key: &str) -> SinkError {
-        let scrub = |text: &str| {
-            self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
-        };
+        let scrub =
+            |text: &str| self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"));
         failure::of(error, &format!("{}{key}", self.uri), &scrub)
     }
 
@@ -105,13 +104,7 @@ impl Remote {
     }
 
     /// Puts an object whole, or not at all.
-    pub(crate) async fn put(
-        &self,
-        key: &str,
-        body: &Arc<Body>,
-        note: &Note,
-        onto: Onto<'_>,
-    ) -> Result<Put, SinkError> {
+    pub(crate) async fn put(&self, key: &str, body: &Arc<Body>, note: &Note, onto: Onto<'_>) -> Result<Put, SinkError> {
         let old = match onto {
             Onto::Nothing => None,
             Onto::Old(Object { seen: Seen::Remote(metadata), .. }) => Some(metadata.as_ref()),
@@ -187,13 +180,7 @@ impl Remote {
         self.memory.acquire_many(units as u32).await.expect("the semaphore is open")
     }
 
-    async fn put_whole(
-        &self,
-        key: &str,
-        body: &Arc<Body>,
-        note: &Note,
-        options: WriteOptions,
-    ) -> Result<Sent, Unsent> {
+    async fn put_whole(&self, key: &str, body: &Arc<Body>, note: &Note, options: WriteOptions) -> Result<Sent, Unsent> {
         let size = body.size() as usize;
         let _held = self.memory(size).await;
         let bytes = body.read_async(0, size).await?;
@@ -364,10 +351,7 @@ impl Remote {
                 Err(error) => return Err(self.failed(&error, &key)),
             }
         }
-        Err(SinkError::transient(format!(
-            "{}{key}: the service says that it is stored, but it is not there",
-            self.uri
-        )))
+        Err(SinkError::transient(format!("{}{key}: the service says that it is stored, but it is not there", self.uri)))
     }
 
     fn beside(key: &str) -> String {
@@ -410,7 +394,9 @@ impl Remote {
         lister.try_next().await.map_err(|error| self.failed(&error, ""))?;
         let mut notes = vec![self.uri.clone()];
         if !self.creates_only() {
-            notes.push("puts that only create are not used: two hosts with one key at one moment could overwrite".into());
+            notes.push(
+                "puts that only create are not used: two hosts with one key at one moment could overwrite".into(),
+            );
         }
         if !self.can.write_with_user_metadata {
             notes.push("objects carry no metadata here: it lies in .litmus/<key>.json".into());

@@ -116,7 +116,10 @@ fn build<C: Configurator + Serialize + Default>(
     let ours = [bucket, "root"];
     let settable = || known.iter().copied().filter(|key| !ours.contains(key)).collect::<Vec<_>>().join(", ");
     if let Some(key) = options.keys().find(|key| !known.contains(&key.as_str())) {
-        return Err(SinkError::config(format!("options: {scheme}:// does not know \"{key}\"; it knows {}", settable())));
+        return Err(SinkError::config(format!(
+            "options: {scheme}:// does not know \"{key}\"; it knows {}",
+            settable()
+        )));
     }
     if let Some(key) = options.keys().find(|key| ours.contains(&key.as_str())) {
         return Err(SinkError::config(format!("options: \"{key}\" is part of uri\nhint: uri = \"{scheme}://…\"")));
@@ -154,7 +157,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_opened_is_refused_with_what_can() {
-        for wrong in ["bucket", "s3://", "s3:///x", "s3://b/../c", "s3://b?x=1", "file://x", "file:///a/../b", "s3://k:s@b"] {
+        for wrong in
+            ["bucket", "s3://", "s3:///x", "s3://b/../c", "s3://b?x=1", "file://x", "file:///a/../b", "s3://k:s@b"]
+        {
             let error = parse(wrong).unwrap_err().to_string();
             assert!(error.contains("hint: uri = "), "{wrong}: {error}");
         }
@@ -167,7 +172,8 @@ mod tests {
         let options = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
         };
-        let good = options(&[("region", "eu-west-1"), ("secret_access_key", "hunter2"), ("disable_config_load", "true")]);
+        let good =
+            options(&[("region", "eu-west-1"), ("secret_access_key", "hunter2"), ("disable_config_load", "true")]);
         assert_eq!(operator("s3", "b", "p/q", &good).unwrap().info().root(), "/p/q/");
         for (wrong, said) in [
             (options(&[("regio", "x")]), "does not know \"regio\"; it knows"),

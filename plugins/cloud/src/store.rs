@@ -63,13 +63,7 @@ impl Store {
     }
 
     /// Puts an object with its note, whole or not at all, and looks whether it is there.
-    pub(crate) async fn put(
-        &self,
-        key: &str,
-        body: &Arc<Body>,
-        note: &Note,
-        onto: Onto<'_>,
-    ) -> Result<Put, SinkError> {
+    pub(crate) async fn put(&self, key: &str, body: &Arc<Body>, note: &Note, onto: Onto<'_>) -> Result<Put, SinkError> {
         match self {
             Self::Folder(folder) => folder.put(key, body, note, onto).await,
             Self::Remote(remote) => remote.put(key, body, note, onto).await,

@@ -57,9 +57,9 @@ impl Transport {
             })?;
             client = client.proxy(proxy);
         }
-        let client = client.build().map_err(|error| {
-            SinkError::config("the HTTP client cannot be made").with_source(error.without_url())
-        })?;
+        let client = client
+            .build()
+            .map_err(|error| SinkError::config("the HTTP client cannot be made").with_source(error.without_url()))?;
         Ok(Self { client: ReqwestTransport::new(client), limiter })
     }
 

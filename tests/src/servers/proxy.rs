@@ -77,7 +77,11 @@ impl Proxy {
 
     /// The bytes of all bodies that came by PUT and POST to objects of runs.
     pub fn body_bytes(&self) -> u64 {
-        self.seen().iter().filter(|(passing, _)| !passing.path.contains(".litmus")).map(|(passing, _)| passing.bytes).sum()
+        self.seen()
+            .iter()
+            .filter(|(passing, _)| !passing.path.contains(".litmus"))
+            .map(|(passing, _)| passing.bytes)
+            .sum()
     }
 }
 
