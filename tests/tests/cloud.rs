@@ -9,7 +9,7 @@ use litmus_tests::corpus::{self, Source};
 use litmus_tests::generate::{Plan, write};
 use litmus_tests::objects::{assert_whole, configure, files, keys_of_folder, s3};
 use litmus_tests::project::Project;
-use litmus_tests::servers::{ACCOUNT, Azurite, BUCKET, CONTAINER, Fate, KEY, Proxy, S3};
+use litmus_tests::servers::{ACCOUNT, Azurite, BUCKET, CONTAINER, Fate, Gcs, KEY, Proxy, S3};
 
 fn total(sources: &[Source]) -> usize {
     sources.iter().map(|source| source.files.len()).sum()
@@ -82,20 +82,28 @@ fn the_corpus_lies_in_an_azure_container_byte_for_byte() {
 }
 
 #[test]
+fn the_corpus_lies_in_a_google_bucket_byte_for_byte() {
+    let (project, sources, server) = (Project::new(), corpus::sources(), Gcs::start());
+    let options = format!("endpoint = '{}', skip_signature = true", server.endpoint());
+    configure(&project, &sources, &format!("uri = 'gs://runs/bench', options = {{ {options} }}"));
+    three_times(&project, total(&sources), || {});
+    assert_whole(&sources, &server.keys(), |key| server.get(key));
+}
+
+#[test]
 fn a_large_file_goes_up_in_parts() {
     let (project, server) = (Project::new(), S3::start());
-    let run = write(&project.data_dir(), &Plan::new(1, 600_000));
-    let sealed = fs::read(&run.path).unwrap();
-    assert!(sealed.len() > 12 << 20, "{} bytes are too few for this test", sealed.len());
+    let run = write(&project.data_dir(), &Plan::new(1, 500_000));
+    let sealed = fs::read(project.data_dir().join(&run.path)).unwrap();
+    assert!(sealed.len() > 11 << 20, "{} bytes are too few for this test", sealed.len());
     let proxy = Proxy::before(server.port(), |_| Fate::Forward);
     let sink = s3(&format!("s3://{BUCKET}"), &proxy.endpoint()) + ", part_bytes = 5242880";
-    let arguments = ["--plugin", "cloud.so", "--format", "json", "--config", "litmus-host.toml"];
     fs::write(
         project.path("litmus-host.toml"),
         format!("[[sink]]\nname = 'o'\nplugin = 'cloud.so'\nconfig = {{ {sink} }}\n"),
     )
     .unwrap();
-    project.run(&arguments[2..]).delivered(1, 0);
+    project.run(FORWARD).delivered(1, 0);
     let keys: Vec<_> = server.keys("test_results/");
     assert_eq!(keys.len(), 1);
     assert!(server.get(&keys[0]).unwrap() == sealed, "the parts make the file");
@@ -112,10 +120,10 @@ fn a_newer_revision_replaces_the_object_or_lies_beside_it() {
         let toml = format!("[[sink]]\nname = 'o'\nplugin = 'cloud.so'\nconfig = {{ {sink} }}\n");
         fs::write(project.path("litmus-host.toml"), toml).unwrap();
         let run = write(&project.data_dir(), &Plan { aborted: true, ..Plan::new(1, 5) });
-        let aborted = fs::read(&run.path).unwrap();
+        let aborted = fs::read(project.data_dir().join(&run.path)).unwrap();
         project.run(FORWARD).delivered(1, 0);
         let run = write(&project.data_dir(), &Plan { revision: 1, ..Plan::new(1, 7) });
-        let ended = fs::read(&run.path).unwrap();
+        let ended = fs::read(project.data_dir().join(&run.path)).unwrap();
         project.run(FORWARD).delivered(1, 0);
         let objects: Vec<_> = server.keys("test_results/").iter().map(|key| server.get(key).unwrap()).collect();
         let expected = if keep { vec![aborted, ended] } else { vec![ended] };

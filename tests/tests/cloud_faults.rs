@@ -40,7 +40,10 @@ impl Bench {
         for run in &self.runs {
             let key =
                 keys.iter().find(|key| key.contains(&run.run_id)).unwrap_or_else(|| panic!("{} is lost", run.run_id));
-            assert!(self.server.get(key).unwrap() == fs::read(&run.path).unwrap(), "{key} differs");
+            assert!(
+                self.server.get(key).unwrap() == fs::read(self.project.data_dir().join(&run.path)).unwrap(),
+                "{key} differs"
+            );
         }
         proxy
     }

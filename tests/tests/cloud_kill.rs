@@ -46,7 +46,7 @@ fn torture(sink: &str, project: &Project, objects: impl Fn() -> BTreeMap<String,
     for round in 0..rounds {
         let mut seal = |plan: &Plan| {
             let run = write(&project.data_dir(), plan);
-            versions.entry(run.run_id.clone()).or_default().push(fs::read(&run.path).unwrap());
+            versions.entry(run.run_id.clone()).or_default().push(fs::read(project.data_dir().join(&run.path)).unwrap());
             sealed.insert(plan.number, run);
         };
         for run in 0..RUNS_PER_ROUND {
@@ -82,7 +82,11 @@ fn torture(sink: &str, project: &Project, objects: impl Fn() -> BTreeMap<String,
         for run in sealed.values() {
             let bytes = there.iter().find(|(key, _)| key.contains(&run.run_id)).map(|(_, bytes)| bytes);
             let bytes = bytes.unwrap_or_else(|| panic!("round {round}: {} is lost", run.run_id));
-            assert!(*bytes == fs::read(&run.path).unwrap(), "round {round}: {} is an old revision", run.run_id);
+            assert!(
+                *bytes == fs::read(project.data_dir().join(&run.path)).unwrap(),
+                "round {round}: {} is an old revision",
+                run.run_id
+            );
         }
     }
     println!("killed at: {hits:?}");

@@ -33,6 +33,11 @@ const SERVERS: &[Server] = &[
     },
     Server { name: "moto", programs: &["bin/moto_server"], packages: From::PyPi("moto[server]==5.2.*") },
     Server { name: "azurite", programs: &["node_modules/.bin/azurite-blob"], packages: From::Npm("azurite@3") },
+    Server {
+        name: "gcp-storage-emulator",
+        programs: &["bin/gcp-storage-emulator"],
+        packages: From::PyPi("gcp-storage-emulator"),
+    },
 ];
 
 pub(crate) fn run() -> Result<()> {

@@ -44,6 +44,12 @@ impl Index {
         self.listing().taken.is_some_and(|(at, cost)| at.elapsed() < cost * AGE_FOR_COST)
     }
 
+    /// A new listing where one of these runs is not in the old one.
+    pub(crate) async fn look_up(&self, settings: &Settings, run_ids: &[RunId]) -> Result<(), SinkError> {
+        let is_known = |run_id: &RunId| self.listing().keys.contains_key(run_id);
+        if self.is_fresh() || run_ids.iter().all(is_known) { Ok(()) } else { self.renew(settings).await }
+    }
+
     async fn renew(&self, settings: &Settings) -> Result<(), SinkError> {
         let began = Instant::now();
         let mut keys: HashMap<RunId, BTreeSet<String>> = HashMap::new();
@@ -87,11 +93,8 @@ fn named_in(key: &str) -> Vec<RunId> {
         .collect()
 }
 
-/// What is there of one run: of several revisions the one that ranks highest.
+/// What is there of one run that was looked up: of several revisions the one that ranks highest.
 pub(crate) async fn audit_run(settings: &Settings, index: &Index, run_id: RunId) -> Result<Audit, SinkError> {
-    if index.keys_of(run_id).is_empty() && !index.is_fresh() {
-        index.renew(settings).await?;
-    }
     let mut best: Option<(Held, String)> = None;
     for key in index.keys_of(run_id) {
         let note = settings.store.stat(&key).await?.and_then(|object| object.note);

@@ -200,7 +200,9 @@ fn texts(options: &BTreeMap<String, Value>) -> Result<BTreeMap<String, String>, 
             Value::String(text) => text.clone(),
             Value::Bool(_) | Value::Number(_) => value.to_string(),
             _ => {
-                return Err(SinkError::config(format!("options: the value of \"{key}\" is no text, number or boolean")));
+                return Err(SinkError::config(format!(
+                    "options: the value of \"{key}\" is no text, number or boolean"
+                )));
             }
         };
         Ok((key.clone(), text))

@@ -307,7 +307,12 @@ impl Remote {
         while offset < size {
             let end = size.min(offset + READ_BYTES);
             let _held = self.memory((end - offset) as usize).await;
-            let bytes = reader.read(offset..end).await.map_err(|error| self.failed(&error, key))?;
+            let bytes = match reader.read(offset..end).await {
+                Ok(bytes) => bytes,
+                // It was removed meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(self.failed(&error, key)),
+            };
             bytes.for_each(|chunk| hasher.update(&chunk));
             offset = end;
         }

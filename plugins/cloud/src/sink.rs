@@ -1,7 +1,7 @@
 //! The sink: an instance, its runtime, and how a call waits for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use litmus_core::{Audit, Call, Capabilities, CheckAnswer, Grade, Report, Run, RunId, Sink, SinkError, failpoint};
@@ -24,6 +24,8 @@ const THREADS: usize = 2;
 pub(crate) struct CloudSink {
     senders: Arc<Senders>,
     index: Arc<Index>,
+    /// The incarnation, as `connect` told the host.
+    told: Mutex<Option<String>>,
     /// Made by the first call that needs it: a plugin that is only looked at starts no thread.
     runtime: OnceLock<Runtime>,
 }
@@ -46,7 +48,7 @@ impl Sink for CloudSink {
 
     fn configure(config: Config) -> Result<Self, SinkError> {
         let senders = Arc::new(Senders::new(config.try_into()?));
-        Ok(Self { senders, index: Arc::default(), runtime: OnceLock::new() })
+        Ok(Self { senders, index: Arc::default(), told: Mutex::default(), runtime: OnceLock::new() })
     }
 
     fn destination_id(&self) -> String {
@@ -55,7 +57,9 @@ impl Sink for CloudSink {
 
     fn connect(&self, call: &Call<'_>) -> Result<Option<String>, SinkError> {
         let senders = Arc::clone(&self.senders);
-        self.wait(call, async move { senders.settings.store.incarnation(true).await })
+        let incarnation = self.wait(call, async move { senders.settings.store.incarnation(true).await })?;
+        self.told().clone_from(&incarnation);
+        Ok(incarnation)
     }
 
     fn check(&self, call: &Call<'_>) -> Result<CheckAnswer, SinkError> {
@@ -82,6 +86,9 @@ impl Sink for CloudSink {
         }
         waiting.reverse();
         let dry_run = call.dry_run();
+        if !dry_run {
+            self.wait(call, self.still_there())?;
+        }
         self.runtime()?.block_on(async {
             let mut tasks = JoinSet::new();
             let mut look = tokio::time::interval(LOOK);
@@ -115,6 +122,9 @@ impl Sink for CloudSink {
     }
 
     fn audit(&self, call: &Call<'_>, run_ids: &[RunId]) -> Result<Vec<Audit>, SinkError> {
+        self.wait(call, self.still_there())?;
+        let (senders, index, wanted) = (Arc::clone(&self.senders), Arc::clone(&self.index), run_ids.to_vec());
+        self.wait(call, async move { index.look_up(&senders.settings, &wanted).await })?;
         let mut audits = Vec::with_capacity(run_ids.len());
         for batch in run_ids.chunks(self.settings().concurrency_max) {
             let mut tasks = JoinSet::new();
@@ -163,6 +173,26 @@ fn tell(call: &Call<'_>, ended: Result<(usize, Report), tokio::task::JoinError>)
 impl CloudSink {
     fn settings(&self) -> &Settings {
         &self.senders.settings
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the destination is still the one that `connect` found: a share that is not mounted any more, or a bucket
+    /// that was emptied, must not be filled as if nothing had happened.
+    fn still_there(&self) -> impl Future<Output = Result<(), SinkError>> + Send + use<> {
+        let (senders, told) = (Arc::clone(&self.senders), self.told().clone());
+        async move {
+            let settings = &senders.settings;
+            if told.is_none() || settings.store.incarnation(false).await? == told {
+                return Ok(());
+            }
+            Err(SinkError::transient(format!(
+                "{}: another destination has taken its place, or its .litmus/id was removed\nhint: the host opens it again and asks what is there",
+                settings.uri
+            )))
+        }
     }
 
     fn runtime(&self) -> Result<&Runtime, SinkError> {

@@ -2,6 +2,7 @@
 //! it. A program that is installed is used; else what `cargo xtask servers` unpacked into `target/servers`.
 
 mod azurite;
+mod gcs;
 mod postgres;
 mod proxy;
 mod s3;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use azurite::{ACCOUNT, Azurite, CONTAINER, KEY};
+pub use gcs::Gcs;
 pub use postgres::Postgres;
 pub use proxy::{Fate, Passing, Proxy};
 pub use s3::{BUCKET, S3};
