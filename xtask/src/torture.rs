@@ -18,7 +18,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     build::with_tests()?;
-    let mut command = process::cargo(["test", "--workspace", "--test", "kill", "--", "--nocapture"]);
+    let mut command =
+        process::cargo(["test", "--workspace", "--test", "kill", "--test", "cloud_kill", "--", "--nocapture"]);
     command.env("LITMUS_ARTIFACTS", Profile::Debug.folder()).env("LITMUS_KILL_ROUNDS", options.rounds.to_string());
     if let Some(seed) = options.seed {
         command.env("LITMUS_KILL_SEED", seed.to_string());
