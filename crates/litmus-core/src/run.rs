@@ -269,6 +269,8 @@ pub enum AttachmentState {
     Present {
         /// Relative to the data dir.
         path: String,
+        /// The same, absolute: where a sink that moves files opens it.
+        file: String,
         /// In bytes.
         size: u64,
     },
