@@ -13,7 +13,7 @@ use litmus_core::{
 
 use crate::config::{OnRevision, Settings};
 use crate::key;
-use crate::note::{HOST, Note};
+use crate::note::{self, HOST, Note};
 use crate::sealed::{Body, blocking};
 use crate::store::{Object, Onto, Put, Store};
 
@@ -90,6 +90,7 @@ impl Item {
             run_id: run.run_id(),
             sha256: run.sha256(),
             rank: Some(run.rank().encode()),
+            supersedes: note::lineage(run.supersedes()),
             generation: Some(run.summary().generation.clone()),
             host: HOST.to_owned(),
         };
@@ -277,7 +278,7 @@ impl Item {
         let store = &senders.settings.store;
         let hashed = Arc::clone(body);
         let sha256 = blocking(move || hashed.copy(|_| Ok(()))).await?;
-        let note = Note { run_id: self.run_id, sha256, rank: None, generation: None, host: HOST.to_owned() };
+        let note = Note { run_id: self.run_id, sha256, rank: None, supersedes: None, generation: None, host: HOST.to_owned() };
         for _ in 0..ROUNDS_MAX {
             let there = store.stat(key).await?;
             let onto = match &there {

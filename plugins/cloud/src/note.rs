@@ -14,11 +14,23 @@ pub(crate) struct Note {
     /// Only runs have one: an object without it is an attachment.
     #[serde(rename = "litmusrank", default, skip_serializing_if = "Option::is_none")]
     pub(crate) rank: Option<String>,
+    /// The newest of the revisions that it replaced: another host may still have one of them.
+    #[serde(rename = "litmussupersedes", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) supersedes: Option<String>,
     #[serde(rename = "litmusgeneration", default, skip_serializing_if = "Option::is_none")]
     pub(crate) generation: Option<String>,
     /// What sent it.
     #[serde(rename = "litmushost")]
     pub(crate) host: String,
+}
+
+/// Stores keep 2 kB of metadata for an object.
+const SUPERSEDES_MAX: usize = 8;
+
+/// Replaced revisions as a note spells them.
+pub(crate) fn lineage(supersedes: &[Sha256]) -> Option<String> {
+    let newest = &supersedes[..supersedes.len().min(SUPERSEDES_MAX)];
+    (!newest.is_empty()).then(|| newest.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
 }
 
 /// The version of the host and its plugins.
@@ -32,6 +44,7 @@ impl Note {
             ("litmussha256".to_owned(), self.sha256.to_string()),
         ];
         pairs.extend(self.rank.clone().map(|rank| ("litmusrank".to_owned(), rank)));
+        pairs.extend(self.supersedes.clone().map(|supersedes| ("litmussupersedes".to_owned(), supersedes)));
         pairs.extend(self.generation.clone().map(|generation| ("litmusgeneration".to_owned(), generation)));
         pairs.push(("litmushost".to_owned(), self.host.clone()));
         pairs
@@ -43,6 +56,7 @@ impl Note {
             run_id: get("litmusrunid")?.parse().ok()?,
             sha256: get("litmussha256")?.parse().ok()?,
             rank: get("litmusrank").map(str::to_owned),
+            supersedes: get("litmussupersedes").map(str::to_owned),
             generation: get("litmusgeneration").map(str::to_owned),
             host: get("litmushost").unwrap_or_default().to_owned(),
         })
@@ -51,7 +65,9 @@ impl Note {
     /// The revision, where this is a run.
     pub(crate) fn held(&self) -> Option<Held> {
         let rank: Rank = self.rank.as_ref()?.parse().ok()?;
-        Some(Held { sha256: self.sha256, rank })
+        // A lineage that somebody garbled is none; rank settles it then.
+        let supersedes = self.supersedes.as_deref().and_then(Held::parse_lineage).unwrap_or_default();
+        Some(Held { sha256: self.sha256, rank, supersedes })
     }
 }
 
@@ -67,13 +83,14 @@ mod tests {
             run_id: RunId::from_bytes([1; 16]),
             sha256,
             rank: Some(rank.encode()),
+            supersedes: lineage(&[Sha256([4; 32]); 20]),
             generation: Some("nested".to_owned()),
             host: HOST.to_owned(),
         };
         let pairs = note.pairs();
         let get = |name: &str| pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         assert_eq!(Note::from_pairs(get).as_ref(), Some(&note));
-        assert_eq!(note.held(), Some(Held { sha256, rank }));
+        assert_eq!(note.held(), Some(Held { sha256, rank, supersedes: vec![Sha256([4; 32]); SUPERSEDES_MAX] }));
         let json = serde_json::to_string(&note).unwrap();
         assert_eq!(serde_json::from_str::<Note>(&json).unwrap(), note);
         assert!(pairs.iter().all(|(key, value)| key.is_ascii() && value.is_ascii()));

@@ -355,7 +355,7 @@ impl<R: Incoming> Batch<'_, R> {
     fn replaced(&self, encoded: &[Encoded]) -> Vec<Row> {
         let replaced = |one: &Encoded| {
             let delivery = self.delivery(one.at)?;
-            Some(Row { run_id: one.row.run_id, held: delivery.held, receipt: Receipt::default() })
+            Some(Row { run_id: one.row.run_id, held: delivery.held.clone(), receipt: Receipt::default() })
         };
         encoded.iter().filter_map(replaced).collect()
     }
