@@ -228,8 +228,8 @@ mod tests {
                 let key = Template::parse(template, 80).unwrap().render(&summary);
                 let longest = of_attachment(&of_revision(&key, &summary.sha256), &name);
                 prop_assert!(80 + longest.len() <= 1024);
-                prop_assert!(!longest.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.len() > 255), "{}", longest);
-                prop_assert!(!longest.contains("..") , "{}", longest);
+                prop_assert!(!longest.split('/').any(|part| part.is_empty() || part.starts_with('.') || part.len() > 255), "{longest}");
+                prop_assert!(!longest.contains("..") , "{longest}");
             }
         }
 

@@ -125,5 +125,14 @@ pub(super) fn elements(text: &str, name: &str) -> Vec<String> {
 /// A key in a path or a query.
 pub(super) fn encoded(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./~".contains(&byte);
-    key.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    let mut text = String::new();
+    for byte in key.bytes() {
+        if plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push('%');
+            text.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])));
+        }
+    }
+    text
 }
