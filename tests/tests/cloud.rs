@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use litmus_tests::artifacts::root;
+use litmus_tests::artifacts::{self, root};
 use litmus_tests::corpus::{self, Source};
 use litmus_tests::generate::{Plan, write};
 use litmus_tests::objects::{assert_whole, configure, files, keys_of_folder, s3};
-use litmus_tests::project::Project;
+use litmus_tests::project::{Ended, Project};
 use litmus_tests::servers::{ACCOUNT, Azurite, BUCKET, CONTAINER, Fate, Gcs, KEY, Proxy, S3};
 
 fn total(sources: &[Source]) -> usize {
@@ -157,5 +157,21 @@ fn the_plugin_has_no_constructor_and_one_kind_of_tls() {
     assert!(names.contains("ring v") && names.contains("opendal v"), "{names}");
     for foreign in ["ctor", "inventory", "aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls"] {
         assert!(!names.lines().any(|line| line.starts_with(&format!("{foreign} v"))), "{foreign}");
+    }
+}
+
+#[test]
+fn the_conformance_suite_passes_against_real_services() {
+    for service in ["s3", "azblob"] {
+        let suite = Ended::of(
+            Command::new(artifacts::folder().join("litmus-conformance"))
+                .arg("--plugin")
+                .arg(artifacts::plugin("cloud"))
+                .arg("--config")
+                .arg(root().join(format!("plugins/cloud/conformance-{service}.toml")))
+                .arg("--corpus")
+                .arg(root().join("tests/corpus")),
+        );
+        suite.exits(0).says(" 0 failed, 0 skipped");
     }
 }

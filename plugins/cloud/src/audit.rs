@@ -1,7 +1,7 @@
 //! What the destination holds of runs that are asked about by id only: their keys are found in a listing, then each
 //! object is looked at.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -110,7 +110,7 @@ pub(crate) async fn audit_run(settings: &Settings, index: &Index, run_id: RunId)
         Some((held, _)) if settings.audit == AuditBy::Stat => Some(held.sha256),
         Some((_, key)) => settings.store.sha256(&key).await?,
     };
-    Ok(Audit { run_id, sha256, tables: Default::default(), conversions: Default::default() })
+    Ok(Audit { run_id, sha256, tables: BTreeMap::new(), conversions: BTreeMap::new() })
 }
 
 #[cfg(test)]

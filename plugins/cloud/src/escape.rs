@@ -33,8 +33,13 @@ pub(crate) fn shortened(mut escaped: String, value: &str, bytes_max: usize) -> S
     }
     escaped.truncate(keep);
     let hash = Sha256::digest(value.as_bytes());
-    let digits: String = hash.iter().take(HASH_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
-    escaped + CUT + &digits
+    escaped + CUT + &hex(&hash[..HASH_DIGITS / 2])
+}
+
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn escape_whole(value: &str) -> String {
@@ -151,8 +156,8 @@ mod tests {
         fn escaped_values_are_safe_and_turn_back(value in nasty()) {
             let escaped = escape(&value);
             prop_assert!(escaped.len() <= VALUE_BYTES_MAX && !escaped.is_empty());
-            prop_assert!(escaped.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.!".contains(&byte)), "{}", escaped);
-            prop_assert!(!escaped.starts_with('.') && !escaped.ends_with('.') && !escaped.contains(".."), "{}", escaped);
+            prop_assert!(escaped.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.!".contains(&byte)), "{escaped}");
+            prop_assert!(!escaped.starts_with('.') && !escaped.ends_with('.') && !escaped.contains(".."), "{escaped}");
             if !escaped.contains(CUT) {
                 prop_assert_eq!(unescape(&escaped), Some(value));
             }

@@ -40,12 +40,13 @@ pub(crate) struct Folder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     size: u64,
-    modified_ns: i128,
+    /// Since the epoch; enough until the year 2262.
+    modified_ns: i64,
 }
 
 impl Stamp {
     fn of(metadata: &fs::Metadata) -> Self {
-        let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+        let modified_ns = metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec());
         Self { size: metadata.len(), modified_ns }
     }
 }

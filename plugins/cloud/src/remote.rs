@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 use tokio::sync::Semaphore;
 
+use crate::escape::hex;
 use crate::failure;
 use crate::note::Note;
 use crate::sealed::Body;
@@ -92,9 +93,10 @@ impl Remote {
         match self.operator.stat(key).await {
             Ok(metadata) => {
                 let size = metadata.content_length();
-                let note = match self.can.write_with_user_metadata {
-                    true => metadata.user_metadata().and_then(|pairs| Note::from_pairs(|name| pairs.get(name))),
-                    false => self.note_beside(key, size).await?,
+                let note = if self.can.write_with_user_metadata {
+                    metadata.user_metadata().and_then(|pairs| Note::from_pairs(|name| pairs.get(name)))
+                } else {
+                    self.note_beside(key, size).await?
                 };
                 Ok(Some(Object { size, note, seen: Seen::Remote(Box::new(metadata)) }))
             }
@@ -426,10 +428,6 @@ impl From<SinkError> for Unsent {
     fn from(error: SinkError) -> Self {
         Self::Sink(error)
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// RFC 4648 section 4, with padding: what `Content-MD5` holds.

@@ -19,7 +19,8 @@ const CLIENT: &str = include_str!("azure.py");
 
 /// A running server; ended when dropped.
 pub struct Azurite {
-    folder: tempfile::TempDir,
+    /// It outlives the server's last line.
+    _folder: tempfile::TempDir,
     port: u16,
     child: Child,
 }
@@ -39,7 +40,7 @@ impl Azurite {
         command.stdout(file.try_clone().expect("a descriptor")).stderr(file);
         let mut child = command.spawn().expect("azurite runs");
         let ready = wait_for_port(&mut child, port);
-        let server = Self { folder, port, child };
+        let server = Self { _folder: folder, port, child };
         ready.unwrap_or_else(|why| panic!("azurite: {why}\n{}", tail(&log)));
         server.request("PUT", CONTAINER, "restype=container").expect("a container is made");
         server
@@ -75,7 +76,5 @@ impl Azurite {
 impl Drop for Azurite {
     fn drop(&mut self) {
         end(&mut self.child, Signal::TERM).ok();
-        // The folder outlives the server's last line.
-        self.folder.path();
     }
 }

@@ -16,7 +16,8 @@ const BUCKET: &str = "runs";
 
 /// A running server; ended when dropped.
 pub struct Gcs {
-    folder: tempfile::TempDir,
+    /// It outlives the server's last line.
+    _folder: tempfile::TempDir,
     port: u16,
     child: Child,
 }
@@ -39,7 +40,7 @@ impl Gcs {
         }
         let mut child = command.spawn().expect("the emulator runs");
         let ready = wait_for_port(&mut child, port);
-        let server = Self { folder, port, child };
+        let server = Self { _folder: folder, port, child };
         ready.unwrap_or_else(|why| panic!("gcp-storage-emulator: {why}\n{}", tail(&log)));
         server
     }
@@ -73,7 +74,5 @@ impl Gcs {
 impl Drop for Gcs {
     fn drop(&mut self) {
         end(&mut self.child, Signal::TERM).ok();
-        // The folder outlives the server's last line.
-        self.folder.path();
     }
 }

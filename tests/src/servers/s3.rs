@@ -15,7 +15,8 @@ pub const BUCKET: &str = "runs";
 
 /// A running server; ended when dropped.
 pub struct S3 {
-    folder: tempfile::TempDir,
+    /// It outlives the server's last line.
+    _folder: tempfile::TempDir,
     port: u16,
     child: Child,
 }
@@ -38,7 +39,7 @@ impl S3 {
         let mut child = command.spawn().expect("moto runs");
         let answers = || Command::new("curl").args(["-sf", &format!("http://127.0.0.1:{port}/moto-api/")]).output();
         let ready = wait(&mut child, || answers().is_ok_and(|output| output.status.success()));
-        let server = Self { folder, port, child };
+        let server = Self { _folder: folder, port, child };
         ready.unwrap_or_else(|why| panic!("moto: {why}\n{}", tail(&log)));
         server.curl(&["-X", "PUT"], &format!("/{BUCKET}"));
         server
@@ -112,8 +113,6 @@ impl S3 {
 impl Drop for S3 {
     fn drop(&mut self) {
         end(&mut self.child, Signal::TERM).ok();
-        // The folder outlives the server's last line.
-        self.folder.path();
     }
 }
 
@@ -126,5 +125,14 @@ pub(super) fn elements(text: &str, name: &str) -> Vec<String> {
 /// A key in a path or a query.
 pub(super) fn encoded(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./~".contains(&byte);
-    key.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    let mut text = String::new();
+    for byte in key.bytes() {
+        if plain(byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push('%');
+            text.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])));
+        }
+    }
+    text
 }
