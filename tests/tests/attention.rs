@@ -202,7 +202,8 @@ fn a_store_whose_ledger_breaks_while_it_is_away_does_not_end_the_host() {
     let mut config = String::new();
     for name in ["here", "back", "broken"] {
         fs::create_dir_all(project.path(name).join("runs")).expect("a data dir");
-        config += &format!("[[store]]\nname = \"{name}\"\npath = \"{name}\"\n");
+        config.push_str("[[store]]\n");
+        config.push_str(&["name", "path"].map(|key| format!("{key} = \"{name}\"\n")).concat());
     }
     config += "[[sink]]\nname = \"db\"\nplugin = \"sqlite.so\"\nconfig = { path = \"out.db\" }\n";
     fs::write(project.path("litmus-host.toml"), config).expect("a configuration");

@@ -22,23 +22,29 @@ pub const SCHEMA_VERSION_NOW: u32 = 1;
 
 /// Statements that make the bookkeeping tables where they are missing.
 pub fn statements(dialect: &dyn Dialect) -> Vec<String> {
+    let column = |name: &str, more: &str| format!("{name} {} NOT NULL{more}", dialect.bookkeeping_type(name));
+    let create = |table: &str, columns: &[String]| {
+        format!("CREATE TABLE IF NOT EXISTS {} ({})", dialect.table(table), columns.join(", "))
+    };
+    let deliveries: Vec<_> =
+        ["sha256", "rank", "supersedes", "tables", "conversions", "extra", "plugin_version", "delivered_at"]
+            .map(|name| column(name, ""))
+            .into();
     vec![
-        format!(
-            "CREATE TABLE IF NOT EXISTS {} (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
-            dialect.table(META)
+        create(META, &[column("key", " PRIMARY KEY"), column("value", "")]),
+        create(
+            COLUMNS,
+            &[
+                "ordinal INTEGER NOT NULL PRIMARY KEY".to_owned(),
+                column("table_name", ""),
+                column("column_name", ""),
+                column("canonical_name", ""),
+                column("kind", ""),
+                "UNIQUE (table_name, column_name)".to_owned(),
+                "UNIQUE (table_name, canonical_name)".to_owned(),
+            ],
         ),
-        format!(
-            "CREATE TABLE IF NOT EXISTS {} (ordinal INTEGER NOT NULL PRIMARY KEY, table_name TEXT NOT NULL, \
-             column_name TEXT NOT NULL, canonical_name TEXT NOT NULL, kind TEXT NOT NULL, \
-             UNIQUE (table_name, column_name), UNIQUE (table_name, canonical_name))",
-            dialect.table(COLUMNS)
-        ),
-        format!(
-            "CREATE TABLE IF NOT EXISTS {} (run_id TEXT NOT NULL PRIMARY KEY, sha256 TEXT NOT NULL, \
-             rank TEXT NOT NULL, tables TEXT NOT NULL, conversions TEXT NOT NULL, extra TEXT NOT NULL, \
-             plugin_version TEXT NOT NULL, delivered_at TEXT NOT NULL)",
-            dialect.table(DELIVERIES)
-        ),
+        create(DELIVERIES, &[vec![column("run_id", " PRIMARY KEY")], deliveries].concat()),
     ]
 }
 
@@ -50,7 +56,7 @@ pub(crate) fn record(dialect: &dyn Dialect, table: Table, columns: &[KnownColumn
             column.ordinal,
             dialect.literal(sql_table(table)),
             dialect.literal(&column.name),
-            dialect.literal(&column.canonical),
+            dialect.literal(&dialect.stored_name(&column.canonical)),
             dialect.literal(kind_name(column.kind))
         )
     };

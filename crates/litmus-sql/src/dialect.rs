@@ -1,6 +1,11 @@
 //! What differs between databases.
 
+use std::borrow::Cow;
+
+use litmus_core::Table;
 use litmus_core::tables::Kind;
+
+use crate::KnownColumn;
 
 /// A database's own ways. Small on purpose: a sink brings its own statements for rows, this is about the shape of tables.
 pub trait Dialect {
@@ -24,6 +29,21 @@ pub trait Dialect {
     /// A text as a literal in a statement.
     fn literal(&self, text: &str) -> String {
         format!("'{}'", text.replace('\'', "''"))
+    }
+
+    /// The type of a text column of the bookkeeping tables; a time there is a text of [`crate::timestamp`] where this says so.
+    fn bookkeeping_type(&self, _column: &str) -> &'static str {
+        "TEXT"
+    }
+
+    /// A canonical name as the destination's own texts hold it; differs only where it cannot hold some character.
+    fn stored_name<'a>(&self, canonical: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(canonical)
+    }
+
+    /// What follows the statements that made these columns: comments, indexes. `created`: with their table.
+    fn after(&self, _table: Table, _columns: &[KnownColumn], _created: bool) -> Vec<String> {
+        Vec::new()
     }
 
     /// The most columns that a view may have.

@@ -71,6 +71,7 @@ impl Planner<'_> {
                 statements.extend(added.iter().map(|column| bookkeeping::add(self.dialect, table, column)));
             }
             if !added.is_empty() {
+                statements.extend(self.dialect.after(table, &added, create));
                 statements.push(bookkeeping::record(self.dialect, table, &added));
             }
         }

@@ -108,6 +108,11 @@ impl Postgres {
         format!("postgresql://litmus@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// The folder with its programs.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
     /// Runs SQL as the superuser with psql: rows by line, columns by `|`. Panics where it fails.
     pub fn psql(&self, sql: &str) -> String {
         self.try_psql("postgres", sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
