@@ -66,7 +66,7 @@ fn no_run_is_lost_that_a_sender_can_know_of_wherever_the_receiver_dies() {
         server.kill();
         std::thread::sleep(Duration::from_millis(rng.u64(..AWAY_MS_MAX)));
         server.up();
-        let status = running.wait(Duration::from_secs(180)).expect("the host ends");
+        let status = running.wait(Duration::from_mins(3)).expect("the host ends");
         assert!(status.success(), "{}", fs::read_to_string(project.path("running.log")).unwrap_or_default());
         in_delivery += u32::from(before < sealed.len());
     }

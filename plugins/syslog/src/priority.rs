@@ -87,7 +87,7 @@ impl Default for Severities {
 
 impl Severities {
     /// The severity of an outcome as it stands in a run.
-    pub(crate) fn of(&self, outcome: Option<&str>) -> Severity {
+    pub(crate) fn of(self, outcome: Option<&str>) -> Severity {
         match outcome {
             Some("passed") => self.passed,
             Some("skipped") => self.skipped,

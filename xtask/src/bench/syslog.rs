@@ -247,7 +247,7 @@ fn count(path: &Path) -> Result<(u64, u64)> {
         if buffer.is_empty() {
             return Ok((lines, bytes));
         }
-        lines += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+        lines += buffer.split(|byte| *byte == b'\n').count() as u64 - 1;
         bytes += buffer.len() as u64;
         let read = buffer.len();
         reader.consume(read);
