@@ -132,6 +132,6 @@ mod tests {
         assert_eq!((default.of(None), of("terminated")), (Severity::Notice, Severity::Warning));
         let set: Severities = serde_json::from_value(serde_json::json!({ "failed": "alert" })).unwrap();
         assert_eq!(set, Severities { failed: Severity::Alert, ..default });
-        assert!(serde_json::from_value::<Severities>(serde_json::json!({ "fialed": "alert" })).is_err());
+        assert!(serde_json::from_value::<Severities>(serde_json::json!({ "no_such_outcome": "alert" })).is_err());
     }
 }
