@@ -18,9 +18,9 @@ use litmus_tests::servers::syslog::Message;
 use litmus_tests::servers::{Rsyslog, Rsyslogs};
 
 /// Runs sealed in each round.
-const RUNS_PER_ROUND: u64 = 40;
+const RUNS_PER_ROUND: u64 = 30;
 /// Kills fall within this after the host was started.
-const KILL_MS_MAX: u64 = 700;
+const KILL_MS_MAX: u64 = 500;
 /// The receiver stays away at most this long.
 const AWAY_MS_MAX: u64 = 300;
 /// A ledger's entry may be this much older or younger than the kill that it crossed.
@@ -56,7 +56,7 @@ fn no_run_is_lost_that_a_sender_can_know_of_wherever_the_receiver_dies() {
 
     for round in 0..rounds {
         for run in 0..RUNS_PER_ROUND {
-            let plan = Plan::new(round * RUNS_PER_ROUND + run, rng.usize(200..900));
+            let plan = Plan::new(round * RUNS_PER_ROUND + run, rng.usize(100..500));
             sealed.push(write(&project.data_dir(), &plan));
         }
         let mut running = Running::start(&project, &mut project.command(arguments));
@@ -66,7 +66,7 @@ fn no_run_is_lost_that_a_sender_can_know_of_wherever_the_receiver_dies() {
         server.kill();
         std::thread::sleep(Duration::from_millis(rng.u64(..AWAY_MS_MAX)));
         server.up();
-        let status = running.wait(Duration::from_secs(180)).expect("the host ends");
+        let status = running.wait(Duration::from_mins(3)).expect("the host ends");
         assert!(status.success(), "{}", fs::read_to_string(project.path("running.log")).unwrap_or_default());
         in_delivery += u32::from(before < sealed.len());
     }

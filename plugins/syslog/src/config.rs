@@ -278,16 +278,15 @@ impl Settings {
     /// `syslog+tcp+tls://host:6514`. Facility and app_name are part of it where they are not the default: collectors route by
     /// them, so that two sinks at one address that differ in them have a ledger each.
     pub(crate) fn destination_id(&self) -> String {
-        let mut id = format!("syslog+{}", self.address);
-        let mut separator = '?';
+        let mut routed_by = Vec::new();
         if self.facility != Facility::default() {
-            id.push_str(&format!("{separator}facility={}", format!("{:?}", self.facility).to_lowercase()));
-            separator = '&';
+            routed_by.push(format!("facility={:?}", self.facility).to_lowercase());
         }
         if self.app_name != app_name_default() {
-            id.push_str(&format!("{separator}app_name={}", self.app_name));
+            routed_by.push(format!("app_name={}", self.app_name));
         }
-        id
+        let separator = if routed_by.is_empty() { "" } else { "?" };
+        format!("syslog+{}{separator}{}", self.address, routed_by.join("&"))
     }
 }
 

@@ -87,7 +87,7 @@ impl Default for Severities {
 
 impl Severities {
     /// The severity of an outcome as it stands in a run.
-    pub(crate) fn of(&self, outcome: Option<&str>) -> Severity {
+    pub(crate) fn of(self, outcome: Option<&str>) -> Severity {
         match outcome {
             Some("passed") => self.passed,
             Some("skipped") => self.skipped,
@@ -132,6 +132,6 @@ mod tests {
         assert_eq!((default.of(None), of("terminated")), (Severity::Notice, Severity::Warning));
         let set: Severities = serde_json::from_value(serde_json::json!({ "failed": "alert" })).unwrap();
         assert_eq!(set, Severities { failed: Severity::Alert, ..default });
-        assert!(serde_json::from_value::<Severities>(serde_json::json!({ "fialed": "alert" })).is_err());
+        assert!(serde_json::from_value::<Severities>(serde_json::json!({ "no_such_outcome": "alert" })).is_err());
     }
 }

@@ -65,7 +65,10 @@ impl Rsyslog {
 
     /// Starts it, again after [`Self::kill`], on the same ports and file.
     pub fn up(&mut self) {
-        let program = program("rsyslogd", PACKAGE, &["usr/sbin"]).unwrap_or_else(|error| panic!("{error}"));
+        // One that is installed without its TLS driver had to be unpacked whole.
+        let own = unpacked().join(PACKAGE).join("usr/sbin/rsyslogd");
+        let found = || program("rsyslogd", PACKAGE, &[]).unwrap_or_else(|error| panic!("{error}"));
+        let program = if own.is_file() { own } else { found() };
         let log = File::options().create(true).append(true).open(self.listening.log()).expect("the folder is ours");
         let mut command = Command::new(&program);
         command.arg("-n").arg("-f").arg(self.listening.file("rsyslog.conf"));

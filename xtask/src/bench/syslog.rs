@@ -17,6 +17,8 @@ const MEASUREMENTS: u64 = 100_000;
 /// Messages that the others send, of so many bytes.
 const PEER_MESSAGES: u64 = 1_000_000;
 const PEER_BYTES: usize = 255;
+/// What `logger` puts before a line, as it is called below.
+const LOGGER_HEADER: &str = "<13>1 - - litmus - - - ";
 /// Python takes long enough with a quarter of them.
 const PYTHON_MESSAGES: u64 = 250_000;
 /// Rounds, each with every way once.
@@ -63,7 +65,16 @@ pub(super) fn run() -> Result<()> {
         server.time(&mut ways[2], || process::run(&mut loggen(server.port)?))?;
         server.time(&mut ways[3], || {
             let mut logger = Command::new("logger");
-            logger.args(["--tcp", "--octet-count", "--rfc5424=notime,nohost", "--server", "127.0.0.1", "--port"]);
+            logger.args([
+                "--tcp",
+                "--octet-count",
+                "--rfc5424=notime,nohost",
+                "--tag",
+                "litmus",
+                "--server",
+                "127.0.0.1",
+                "--port",
+            ]);
             process::run(logger.arg(server.port.to_string()).arg("--file").arg(&lines))
         })?;
         server.time(&mut ways[4], || {
@@ -123,9 +134,8 @@ fn data(profile: Profile) -> Result<PathBuf> {
 fn prepare(lines: &Path, framed: &Path) -> Result<()> {
     let (mut lines, mut framed) = (BufWriter::new(File::create(lines)?), BufWriter::new(File::create(framed)?));
     for number in 0..PEER_MESSAGES {
-        // logger's header is some 40 bytes shorter than the one below.
         let text = format!("SN{number:07} passed: rail_3v3 = 3.31 V, limits 3.0 to 3.6 ");
-        writeln!(lines, "{text:x<width$}", width = PEER_BYTES - 60)?;
+        writeln!(lines, "{text:x<width$}", width = PEER_BYTES - LOGGER_HEADER.len())?;
         let header = "<134>1 2026-03-01T06:00:00.000000Z bench-01 litmus 3f2a9c10 measurement - ";
         write!(framed, "{PEER_BYTES} {header}{text:x<width$}", width = PEER_BYTES - header.len())?;
     }
@@ -159,6 +169,7 @@ fn loggen(port: u16) -> Result<Command> {
         }
         let machine = unpacked.join(format!("lib/{}-linux-gnu", std::env::consts::ARCH));
         let mut command = Command::new(program);
+        command.env("SYSLOGNG_PREFIX", &unpacked);
         command.env("LD_LIBRARY_PATH", format!("{}:{}", unpacked.join("lib/syslog-ng").display(), machine.display()));
         command
     };
@@ -247,7 +258,7 @@ fn count(path: &Path) -> Result<(u64, u64)> {
         if buffer.is_empty() {
             return Ok((lines, bytes));
         }
-        lines += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+        lines += buffer.split(|byte| *byte == b'\n').count() as u64 - 1;
         bytes += buffer.len() as u64;
         let read = buffer.len();
         reader.consume(read);

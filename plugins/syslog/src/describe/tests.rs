@@ -28,10 +28,11 @@ struct Row {
 }
 
 fn batch(rows: &[Row], column: &str) -> RecordBatch {
-    let texts =
-        |text: &dyn Fn(&Row) -> Option<String>| -> ArrayRef { Arc::new(StringArray::from_iter(rows.iter().map(text))) };
+    let texts = |text: &dyn Fn(&Row) -> Option<String>| -> ArrayRef {
+        Arc::new(rows.iter().map(text).collect::<StringArray>())
+    };
     let floats = |number: &dyn Fn(&Row) -> Option<f64>| -> ArrayRef {
-        Arc::new(Float64Array::from_iter(rows.iter().map(number)))
+        Arc::new(rows.iter().map(number).collect::<Float64Array>())
     };
     let times =
         TimestampMicrosecondArray::from_iter_values((0..rows.len()).map(|at| 1_780_277_402_250_000 + at as i64));
@@ -59,7 +60,7 @@ fn steps(outcomes: &[Option<&str>]) -> RecordBatch {
     RecordBatch::try_from_iter([
         ("row_index", Arc::new(Int64Array::from_iter_values(100..100 + outcomes.len() as i64)) as ArrayRef),
         ("step_path", Arc::new(StringArray::from_iter_values(outcomes.iter().map(|_| "Power/rails")))),
-        ("step_outcome", Arc::new(StringArray::from_iter(outcomes.iter().copied()))),
+        ("step_outcome", Arc::new(outcomes.iter().copied().collect::<StringArray>())),
         ("step_instruments_name", Arc::new(markers.finish())),
     ])
     .unwrap()

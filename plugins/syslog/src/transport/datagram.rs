@@ -103,7 +103,7 @@ impl Datagrams {
         Ok(Grade::Sent)
     }
 
-    pub(super) fn notes(&self) -> Vec<String> {
+    pub(super) fn notes() -> Vec<String> {
         vec!["datagrams: whether anybody reads them cannot be told".into()]
     }
 

@@ -109,7 +109,7 @@ impl Connection {
     pub(crate) fn notes(&self) -> Vec<String> {
         match &self.kind {
             Kind::Stream(stream) => stream.notes(),
-            Kind::Datagrams(datagrams) => datagrams.notes(),
+            Kind::Datagrams(_) => Datagrams::notes(),
         }
     }
 }

@@ -351,7 +351,7 @@ fn certificate_trouble_says_which_and_why() {
     let files = |more: serde_json::Value| {
         let mut config = json!({ "address": "tls://localhost:1" });
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let error = tls_config(&settings(config)).err().expect("it cannot work");
+        let error = tls_config(&settings(config)).expect_err("it cannot work");
         assert_eq!(error.status(), Status::Config, "{error}");
         error.to_string()
     };
