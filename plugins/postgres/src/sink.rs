@@ -40,7 +40,7 @@ impl Sink for PostgresSink {
         grade_max: Grade::Committed,
         max_concurrent_delivers: CONNECTIONS_MAX_LIMIT as u32,
         batch_bytes: 32 << 20,
-        batch_runs: 400,
+        batch_runs: 128,
     };
 
     fn configure(config: Config) -> Result<Self, SinkError> {
