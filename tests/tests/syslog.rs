@@ -177,7 +177,7 @@ fn grades(project: &Project, sink: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for ledger in fs::read_dir(project.state_dir()).expect("a state dir") {
         let connection = database::open(&ledger.expect("an entry").path().join("ledger.db"));
-        let sql = "SELECT receipt ->> '$.grade' FROM deliveries JOIN destinations ON destination = id WHERE name = ?1";
+        let sql = "SELECT receipt ->> '$.grade' FROM deliveries JOIN destinations ON deliveries.destination = id WHERE name = ?1";
         let mut statement = connection.prepare(sql).expect("a ledger");
         let rows = statement.query_map([sink], |row| row.get::<_, Option<String>>(0)).expect("a query");
         found.extend(rows.map(|grade| grade.expect("a text").unwrap_or_else(|| "none".into())));
@@ -207,14 +207,14 @@ fn failures_and_runs_are_the_default_detail() {
 
 #[test]
 fn a_receiver_that_stops_reading_holds_nobody_up_and_gets_everything_later() {
-    /// Without a limit the 30 MB of messages would stand in memory.
-    const RESIDENT_KB_MAX: u64 = 120 << 10;
+    /// Without a limit the 200 MB of messages would stand in memory, besides what the host has there.
+    const RESIDENT_KB_MAX: u64 = 200 << 10;
     assert!(host().is_file());
     let (project, server) = (Project::new(), Rsyslog::start());
-    let runs: Vec<_> = (0..60).map(|number| write(&project.data_dir(), &Plan::new(number, 1000))).collect();
+    let runs: Vec<_> = (0..60).map(|number| write(&project.data_dir(), &Plan::new(number, 6000))).collect();
     let config = |stall_timeout_ms: u64| {
         format!(
-            "[[sink]]\nname = 'log'\nplugin = 'syslog.so'\ndeadline = '20s'\nconfig = {{ address = '{}', detail = 'measurements', stall_timeout_ms = {stall_timeout_ms} }}\n\n\
+            "decode_cache_bytes_max = '8MiB'\n[[sink]]\nname = 'log'\nplugin = 'syslog.so'\ndeadline = '20s'\nconfig = {{ address = '{}', detail = 'measurements', stall_timeout_ms = {stall_timeout_ms} }}\n\n\
              [[sink]]\nname = 'good'\nplugin = 'sqlite.so'\nconfig = {{ path = 'good.db' }}\n",
             server.at().tcp()
         )
@@ -234,6 +234,7 @@ fn a_receiver_that_stops_reading_holds_nobody_up_and_gets_everything_later() {
     let status = fs::read_to_string(format!("/proc/{}/status", running.id())).expect("it still runs");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
     let resident: u64 = resident.trim().trim_end_matches(" kB").parse().expect("a number");
+    println!("the host had {resident} kB at most");
     assert!(resident < RESIDENT_KB_MAX, "{resident} kB");
     running.signal(rustix::process::Signal::TERM);
     let ended = running.wait(Duration::from_secs(60));
@@ -289,8 +290,8 @@ fn certificate_trouble_names_the_certificate_and_the_remedy() {
     let ended = forward(&strict, &[file("ca_file", &project.path("nowhere.pem"))]);
     ended.exits(1).says("nowhere.pem").says("hint: a PEM file with certificates");
     let ended = forward(&strict, std::slice::from_ref(&ca_file));
-    println!("rsyslog wants a certificate: {ended}");
-    ended.exits(1).says("client_cert_file");
+    // rsyslog's GnuTLS says nothing, it only hangs up.
+    ended.exits(1).says("set client_cert_file and client_key_file");
     assert_eq!(strict.at().received_count(), 0, "nothing was sent to a receiver that did not want it");
 
     let client = at.authority.sign("bench-07", GOOD_YEARS);

@@ -12,8 +12,9 @@ use litmus_tests::servers::{Rsyslog, SyslogNg};
 /// The blocks of code in this language.
 fn snippets(language: &str) -> String {
     let page = fs::read_to_string(root().join("docs/sinks/syslog.md")).expect("the page");
-    let blocks = page.split(&format!("```{language}\n")).skip(1);
-    let blocks: Vec<_> = blocks.map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect();
+    let begin = format!("```{language}\n");
+    let blocks: Vec<_> =
+        page.split(&begin).skip(1).map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect();
     assert!(!blocks.is_empty(), "the page has no {language}");
     blocks.concat()
 }

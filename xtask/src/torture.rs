@@ -22,7 +22,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     build::with_tests()?;
     // The tests of the postgres sink are one program; only its kill loops are wanted here.
-    for (tests, filter) in [(&["kill", "syslog_kill"][..], ""), (&["postgres"], "kills::")] {
+    for (tests, filter) in [(&["kill", "syslog_kill", "cloud_kill"][..], ""), (&["postgres"], "kills::")] {
         let tests = tests.iter().flat_map(|test| ["--test", test]);
         let mut command = process::cargo(["test", "--workspace"]);
         command.args(tests).arg("--").arg("--nocapture").args((!filter.is_empty()).then_some(filter));

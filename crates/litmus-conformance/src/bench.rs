@@ -189,6 +189,10 @@ pub(crate) fn holds(instance: &Instance, runs: &[Source]) -> Result<(), Broken> 
             }
             Some(_) => (),
         }
+        // Who keeps the sealed bytes themselves has proved every row with their sha256.
+        if instance.capabilities().moves_file && audit.tables.is_empty() {
+            continue;
+        }
         let conversions = Conversions::from_names(audit.conversions.keys().map(String::as_str))?;
         equal(&run.digests(conversions)?, &audit.tables).map_err(|why| format!("{}: {why}", run.name()))?;
     }

@@ -347,7 +347,8 @@ impl<R: Incoming> Batch<'_, R> {
 
     fn row(&self, at: usize, receipt: Receipt) -> Row {
         let run = &self.runs[at];
-        Row { run_id: run.run_id(), held: Held { sha256: run.sha256(), rank: run.rank() }, receipt }
+        let before = self.delivery(at).map(|delivery| &delivery.held);
+        Row { run_id: run.run_id(), held: Held::new(run.sha256(), run.rank(), run.supersedes(), before), receipt }
     }
 
     /// The revisions that these runs replace.

@@ -33,7 +33,8 @@ const PLAIN_PORT: u16 = 514;
 /// RFC 5425, section 4.1.
 const TLS_PORT: u16 = 6514;
 
-const EXAMPLES: &str = "hint: udp://HOST:514, tcp://HOST:514, tcp+tls://HOST:6514, unix:///dev/log (datagrams) or unix+stream:///PATH";
+const EXAMPLES: &str =
+    "hint: udp://HOST:514, tcp://HOST:514, tcp+tls://HOST:6514, unix:///dev/log (datagrams) or unix+stream:///PATH";
 
 impl Address {
     /// Reads it; the error says what an address looks like.
@@ -97,7 +98,11 @@ impl Host {
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.name.contains(':') { write!(f, "[{}]:{}", self.name, self.port) } else { write!(f, "{}:{}", self.name, self.port) }
+        if self.name.contains(':') {
+            write!(f, "[{}]:{}", self.name, self.port)
+        } else {
+            write!(f, "{}:{}", self.name, self.port)
+        }
     }
 }
 

@@ -200,7 +200,9 @@ impl TryFrom<Config> for Settings {
         if let Some(hostname) = &config.hostname {
             header_token("hostname", hostname, HOSTNAME_BYTES_MAX)?;
         }
-        if let Some(column) = config.columns.iter().find(|column| column.is_empty() || column.trim_end_matches('*').contains('*')) {
+        if let Some(column) =
+            config.columns.iter().find(|column| column.is_empty() || column.trim_end_matches('*').contains('*'))
+        {
             return Err(SinkError::config(format!(
                 "columns: {column:?} is neither a column nor the beginning of one\nhint: \"operator_id\", or \"in_*\" for all that begin so"
             )));
@@ -218,7 +220,8 @@ impl TryFrom<Config> for Settings {
             vocabulary: config.vocabulary,
             columns: config.columns,
             message_bytes_max,
-            messages_per_second_max: Some(config.messages_per_second_max.unwrap_or(default_rate)).filter(|rate| *rate > 0),
+            messages_per_second_max: Some(config.messages_per_second_max.unwrap_or(default_rate))
+                .filter(|rate| *rate > 0),
             tls,
             connect_timeout: Duration::from_millis(config.connect_timeout_ms.max(1)),
             stall_timeout: Duration::from_millis(config.stall_timeout_ms.max(1)),
@@ -249,13 +252,19 @@ fn tls_files(config: &Config, address: &Address) -> Result<TlsFiles, SinkError> 
         ("server_name", config.server_name.is_some()),
     ];
     if let (false, Some((key, _))) = (matches!(address, Address::Tls(_)), given.iter().find(|(_, given)| *given)) {
-        return Err(SinkError::config(format!("{key} has no meaning at {address}\nhint: address = \"tcp+tls://HOST:6514\" for TLS")));
+        return Err(SinkError::config(format!(
+            "{key} has no meaning at {address}\nhint: address = \"tcp+tls://HOST:6514\" for TLS"
+        )));
     }
     let client = match (&config.client_cert_file, &config.client_key_file) {
         (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
         (None, None) => None,
-        (Some(_), None) => return Err(SinkError::config("client_cert_file is set without client_key_file\nhint: set both")),
-        (None, Some(_)) => return Err(SinkError::config("client_key_file is set without client_cert_file\nhint: set both")),
+        (Some(_), None) => {
+            return Err(SinkError::config("client_cert_file is set without client_key_file\nhint: set both"));
+        }
+        (None, Some(_)) => {
+            return Err(SinkError::config("client_key_file is set without client_cert_file\nhint: set both"));
+        }
     };
     if let Some(name) = &config.server_name
         && rustls::pki_types::ServerName::try_from(name.as_str()).is_err()
@@ -299,7 +308,10 @@ mod tests {
         assert_eq!((udp.message_bytes_max, udp.messages_per_second_max), (1180, Some(10_000)));
         let tcp = settings(json!({ "address": "tcp://h" })).unwrap();
         assert_eq!((tcp.message_bytes_max, tcp.messages_per_second_max), (8192, None));
-        assert_eq!((tcp.framing, tcp.detail, tcp.facility), (Framing::OctetCounting, Detail::Failures, Facility::Local0));
+        assert_eq!(
+            (tcp.framing, tcp.detail, tcp.facility),
+            (Framing::OctetCounting, Detail::Failures, Facility::Local0)
+        );
         assert_eq!((tcp.enterprise_number, tcp.app_name.as_str()), (32_473, "litmus"));
         assert_eq!((tcp.connect_timeout, tcp.close_timeout), (Duration::from_secs(10), Duration::from_secs(5)));
         assert_eq!(tcp.columns, ["in_*", "custom_*"]);

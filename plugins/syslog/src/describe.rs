@@ -100,7 +100,8 @@ impl<'a> Describer<'a> {
         let value = floats(batch, "measurement_value")?;
         let units = texts(batch, "measurement_units")?;
         let outcome = texts(batch, "measurement_outcome")?;
-        let [low, high, nominal] = [floats(batch, "limit_low")?, floats(batch, "limit_high")?, floats(batch, "limit_nominal")?];
+        let [low, high, nominal] =
+            [floats(batch, "limit_low")?, floats(batch, "limit_high")?, floats(batch, "limit_nominal")?];
         let vector = integers(batch, "vector_index")?;
         let extra = Extra::of(batch, self.settings, Table::Measurements)?;
         let [mut value_text, mut low_text, mut high_text, mut nominal_text] = [const { Number::new() }; 4];
@@ -167,7 +168,8 @@ impl<'a> Describer<'a> {
     ) -> Result<(), SinkError> {
         let row_index = integers(batch, "row_index")?;
         let [started, ended] = [times(batch, "step_started_at")?, times(batch, "step_ended_at")?];
-        let [path, name, outcome] = [texts(batch, "step_path")?, texts(batch, "step_name")?, texts(batch, "step_outcome")?];
+        let [path, name, outcome] =
+            [texts(batch, "step_path")?, texts(batch, "step_name")?, texts(batch, "step_outcome")?];
         let [vector, retry] = [integers(batch, "vector_index")?, integers(batch, "step_retry")?];
         let extra = Extra::of(batch, self.settings, Table::Steps)?;
         for at in 0..batch.num_rows() {
@@ -249,8 +251,16 @@ impl<'a> Describer<'a> {
 }
 
 /// What the message of a run says of it besides what identifies it, where the run has it.
-const RUN_COLUMNS: &[&str] =
-    &["dut_revision", "dut_lot_number", "product_id", "product_revision", "operator_id", "test_phase", "fixture_id", "project_name"];
+const RUN_COLUMNS: &[&str] = &[
+    "dut_revision",
+    "dut_lot_number",
+    "product_id",
+    "product_revision",
+    "operator_id",
+    "test_phase",
+    "fixture_id",
+    "project_name",
+];
 
 /// The first 16 digits of a file's sha256: what tells revisions of a run apart in `msg_id`.
 fn revision(sha256: Sha256) -> String {

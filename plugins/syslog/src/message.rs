@@ -81,7 +81,14 @@ impl Composer {
     }
 
     /// Begins a message: header, `msg_id`, and what identifies the run.
-    pub(crate) fn begin(&mut self, pri: u8, at_us: Option<i64>, msgid: &str, shared: &Shared, id: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn begin(
+        &mut self,
+        pri: u8,
+        at_us: Option<i64>,
+        msgid: &str,
+        shared: &Shared,
+        id: impl FnOnce(&mut Vec<u8>),
+    ) {
         let out = &mut self.bytes;
         out.clear();
         self.params.clear();

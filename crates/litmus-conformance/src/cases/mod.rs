@@ -13,8 +13,17 @@ use crate::Case;
 
 /// Every case, in the order in which they run.
 pub fn cases() -> Vec<Case> {
-    [describe::CASES, config::CASES, deliver::CASES, exactly_once::CASES, faults::CASES, time::CASES, audit::CASES, read_back::CASES]
-        .concat()
+    [
+        describe::CASES,
+        config::CASES,
+        deliver::CASES,
+        exactly_once::CASES,
+        faults::CASES,
+        time::CASES,
+        audit::CASES,
+        read_back::CASES,
+    ]
+    .concat()
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ fn show(bench: &Bench, destination: &str, shown: &[Source], hidden: &[Source]) -
             return Ok(());
         }
         if Instant::now() >= until {
-            let missing: Vec<_> = shown.iter().filter(|run| !arrived.contains(&run.run_id())).map(Source::name).collect();
+            let missing: Vec<_> =
+                shown.iter().filter(|run| !arrived.contains(&run.run_id())).map(Source::name).collect();
             return Err(format!("delivered, but not seen at the backend: {}", missing.join(", ")));
         }
         std::thread::sleep(Duration::from_millis(50));

@@ -12,8 +12,10 @@ mod convert;
 mod data_dir;
 mod dynamic;
 mod error;
+mod footer;
 mod head;
 mod json;
+mod layout;
 mod plan;
 mod quick;
 mod run_file;
@@ -23,6 +25,7 @@ mod source;
 mod store;
 mod stream;
 mod survey;
+mod thrift;
 
 pub use data_dir::{DataDir, resolve_data_dir};
 pub use error::ReadError;

@@ -20,7 +20,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use files::{Fate, KnownFile, ScanChange};
 pub(crate) use lock::Lock;
-pub(crate) use queue::{Backlog, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
+pub(crate) use queue::{Backlog, Confirmed, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
 pub(crate) use status::{
     DuplicateStatus, GoneStatus, SinkStatus, StoreFiles, StoreStatus, UnreadableStatus, read_status,
 };
@@ -56,6 +56,7 @@ pub(crate) enum State {
     Quarantined,
     Superseded,
     Gone,
+    Unconfirmed,
 }
 
 impl State {
@@ -67,6 +68,7 @@ impl State {
             Self::Quarantined => "quarantined",
             Self::Superseded => "superseded",
             Self::Gone => "gone",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray,
+};
 use arrow::record_batch::RecordBatchIterator;
 use proptest::prelude::*;
 use serde_json::json;
@@ -26,9 +28,13 @@ struct Row {
 }
 
 fn batch(rows: &[Row], column: &str) -> RecordBatch {
-    let texts = |text: &dyn Fn(&Row) -> Option<String>| -> ArrayRef { Arc::new(StringArray::from_iter(rows.iter().map(text))) };
-    let floats = |number: &dyn Fn(&Row) -> Option<f64>| -> ArrayRef { Arc::new(Float64Array::from_iter(rows.iter().map(number))) };
-    let times = TimestampMicrosecondArray::from_iter_values((0..rows.len()).map(|at| 1_780_277_402_250_000 + at as i64));
+    let texts =
+        |text: &dyn Fn(&Row) -> Option<String>| -> ArrayRef { Arc::new(StringArray::from_iter(rows.iter().map(text))) };
+    let floats = |number: &dyn Fn(&Row) -> Option<f64>| -> ArrayRef {
+        Arc::new(Float64Array::from_iter(rows.iter().map(number)))
+    };
+    let times =
+        TimestampMicrosecondArray::from_iter_values((0..rows.len()).map(|at| 1_780_277_402_250_000 + at as i64));
     RecordBatch::try_from_iter([
         ("row_index", Arc::new(Int64Array::from_iter_values(1..=rows.len() as i64)) as ArrayRef),
         ("measurement_index", Arc::new(Int64Array::from_iter_values(rows.iter().map(|_| 0)))),
@@ -122,14 +128,21 @@ fn msgids(messages: &[Parsed]) -> Vec<&str> {
 
 #[test]
 fn a_failed_run_is_told_as_the_documentation_shows() {
-    let summary = summary(Some("SN123"), "failed", json!({ "station_hostname": "bench-07", "custom_shift": "late", "git_commit": "9f" }));
+    let summary = summary(
+        Some("SN123"),
+        "failed",
+        json!({ "station_hostname": "bench-07", "custom_shift": "late", "git_commit": "9f" }),
+    );
     let rows = [rail(3.3, "passed"), rail(3.71, "failed"), rail(3.31, "passed")];
     let messages =
         described(&settings(json!({})), &summary, &batch(&rows, "in_load"), &steps(&[Some("failed"), Some("passed")]));
     assert_eq!(msgids(&messages), ["measurement", "step", "run"]);
     let [measurement, step, run] = &messages[..] else { panic!() };
     for message in &messages {
-        assert_eq!((message.pri, message.hostname.as_deref(), message.procid.as_deref()), (131, Some("bench-07"), Some("3f2a9c10")));
+        assert_eq!(
+            (message.pri, message.hostname.as_deref(), message.procid.as_deref()),
+            (131, Some("bench-07"), Some("3f2a9c10"))
+        );
         assert_eq!((&*message.params["run_id"], &*message.params["dut_serial"]), (RUN_ID, "SN123"));
         assert_eq!((message.sd_id.as_str(), message.app_name.as_deref()), ("litmus@32473", Some("litmus")));
     }
@@ -180,8 +193,14 @@ fn a_passed_run_with_detail_run_is_told_without_its_rows() {
 
 #[test]
 fn the_message_of_a_run_names_three_failures_and_counts_the_rest() {
-    let rows: Vec<_> = (0..5).map(|at| Row { name: format!("m{at}"), value: None, low: None, ..rail(0.0, "errored") }).collect();
-    let messages = described(&settings(json!({})), &summary(Some("SN1"), "errored", json!({})), &batch(&rows, "in_x"), &steps(&[]));
+    let rows: Vec<_> =
+        (0..5).map(|at| Row { name: format!("m{at}"), value: None, low: None, ..rail(0.0, "errored") }).collect();
+    let messages = described(
+        &settings(json!({})),
+        &summary(Some("SN1"), "errored", json!({})),
+        &batch(&rows, "in_x"),
+        &steps(&[]),
+    );
     let run = messages.last().unwrap();
     assert_eq!(
         run.msg,
@@ -198,7 +217,12 @@ fn columns_and_vocabulary_are_those_that_were_set() {
         "severity": { "passed": "debug" },
     }));
     let rows = batch(&[Row { load: Some("J1.1".into()), ..rail(3.3, "passed") }], "dut_pin");
-    let messages = described(&settings, &summary(Some("SN1"), "passed", json!({ "product_id": "psu" })), &rows, &steps(&[Some("passed")]));
+    let messages = described(
+        &settings,
+        &summary(Some("SN1"), "passed", json!({ "product_id": "psu" })),
+        &rows,
+        &steps(&[Some("passed")]),
+    );
     let [measurement, step, run] = &messages[..] else { panic!() };
     assert_eq!((measurement.pri, measurement.sd_id.as_str()), (19 * 8 + 7, "litmus@4294967295"));
     assert_eq!((measurement.hostname.as_deref(), measurement.app_name.as_deref()), (Some("gateway"), Some("eol")));
@@ -209,8 +233,11 @@ fn columns_and_vocabulary_are_those_that_were_set() {
 
 #[test]
 fn a_column_of_another_type_is_named() {
-    let batch = RecordBatch::try_from_iter([("row_index", Arc::new(StringArray::from(vec!["1"])) as ArrayRef)]).unwrap();
-    let open_table = |_| -> Result<TableStream, SinkError> { Ok(Box::new(RecordBatchIterator::new([Ok(batch.clone())], batch.schema()))) };
+    let batch =
+        RecordBatch::try_from_iter([("row_index", Arc::new(StringArray::from(vec!["1"])) as ArrayRef)]).unwrap();
+    let open_table = |_| -> Result<TableStream, SinkError> {
+        Ok(Box::new(RecordBatchIterator::new([Ok(batch.clone())], batch.schema())))
+    };
     let (settings, summary) = (settings(json!({})), summary(None, "passed", json!({})));
     let run = Told { summary: &summary, supersedes: &[], open_table: &open_table };
     let error = Describer::new(&settings).describe(&run, |_| Ok(())).unwrap_err();
@@ -235,7 +262,13 @@ prop_compose! {
 fn number(value: f64) -> String {
     match value {
         value if value.is_nan() => "NaN".into(),
-        value if value.is_infinite() => if value > 0.0 { "Infinity".into() } else { "-Infinity".into() },
+        value if value.is_infinite() => {
+            if value > 0.0 {
+                "Infinity".into()
+            } else {
+                "-Infinity".into()
+            }
+        }
         value => format!("{}", value.to_bits()),
     }
 }

@@ -151,7 +151,8 @@ fn what_is_too_long_loses_the_end_of_msg_then_what_describes_then_what_identifie
     assert!(!cut.params.contains_key("in_blob"));
     assert!(cut.msg.ends_with("..."), "{}", cut.msg);
 
-    let long = parse(&built(600, &[pair("dut_serial", &"é".repeat(900)), pair("station_id", "bench")], &values, "short"));
+    let long =
+        parse(&built(600, &[pair("dut_serial", &"é".repeat(900)), pair("station_id", "bench")], &values, "short"));
     assert!(long.params["dut_serial"].ends_with("é...") && long.params["dut_serial"].len() > 50, "{long:?}");
     assert_eq!((long.params["station_id"].as_str(), long.msg.as_str()), ("bench", "short"));
 

@@ -14,7 +14,12 @@ use super::{POLL, Patience};
 use crate::address::{Address, Host};
 
 /// Connects over TCP, to each address of the host in turn.
-pub(super) fn tcp(host: &Host, address: &Address, timeout: Duration, patience: &Patience<'_>) -> Result<TcpStream, SinkError> {
+pub(super) fn tcp(
+    host: &Host,
+    address: &Address,
+    timeout: Duration,
+    patience: &Patience<'_>,
+) -> Result<TcpStream, SinkError> {
     let name = (host.name.clone(), host.port);
     let socket = in_time(address, timeout, patience, move || {
         let until = Instant::now() + timeout;
@@ -29,7 +34,12 @@ pub(super) fn tcp(host: &Host, address: &Address, timeout: Duration, patience: &
 }
 
 /// A UDP socket that sends to the host and hears when it refuses.
-pub(super) fn udp(host: &Host, address: &Address, timeout: Duration, patience: &Patience<'_>) -> Result<UdpSocket, SinkError> {
+pub(super) fn udp(
+    host: &Host,
+    address: &Address,
+    timeout: Duration,
+    patience: &Patience<'_>,
+) -> Result<UdpSocket, SinkError> {
     let name = (host.name.clone(), host.port);
     in_time(address, timeout, patience, move || {
         each(resolve(&name)?, |to| {
@@ -41,14 +51,23 @@ pub(super) fn udp(host: &Host, address: &Address, timeout: Duration, patience: &
 }
 
 /// Connects to a stream socket of this machine.
-pub(super) fn unix(path: &Path, address: &Address, timeout: Duration, patience: &Patience<'_>) -> Result<UnixStream, SinkError> {
+pub(super) fn unix(
+    path: &Path,
+    address: &Address,
+    timeout: Duration,
+    patience: &Patience<'_>,
+) -> Result<UnixStream, SinkError> {
     let path = path.to_path_buf();
     in_time(address, timeout, patience, move || UnixStream::connect(path))
 }
 
 fn resolve((name, port): &(String, u16)) -> io::Result<Vec<SocketAddr>> {
     let addresses: Vec<_> = (name.as_str(), *port).to_socket_addrs()?.collect();
-    if addresses.is_empty() { Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    } else {
+        Ok(addresses)
+    }
 }
 
 /// The first that works; the error of the last that does not.
@@ -91,7 +110,9 @@ fn in_time<T: Send + 'static>(
 fn failed(address: &Address, error: io::Error) -> SinkError {
     let hint = match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens there: is the receiver running, and is this its port?",
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "does a firewall drop it? connect_timeout_ms says how long to wait",
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            "does a firewall drop it? connect_timeout_ms says how long to wait"
+        }
         io::ErrorKind::NotFound if matches!(address, Address::UnixStream(_) | Address::UnixDatagram(_)) => {
             "there is no such socket: is the receiver running?"
         }

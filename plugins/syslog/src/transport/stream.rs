@@ -30,7 +30,14 @@ pub(super) struct Stream {
     buffer: Vec<u8>,
     stall_timeout: Duration,
     close_timeout: Duration,
+    /// Of a loss that TLS did not explain.
+    hint: &'static str,
 }
+
+/// Receivers with GnuTLS, rsyslog's among them, refuse a client without a word: they reset the connection.
+const REFUSED_CLIENT: &str = "it ended right after TLS was agreed, as receivers do that want a client certificate: set client_cert_file and client_key_file";
+const REFUSED_CERTIFICATE: &str = "it ended right after TLS was agreed, as receivers do that do not accept the certificate in client_cert_file: their log says why";
+const SENT_AGAIN: &str = "what was sent over it and not acknowledged is sent again, with the same msg_id";
 
 impl Stream {
     pub(super) fn open(
@@ -45,7 +52,7 @@ impl Stream {
             (Address::Tls(host), Some(config)) => {
                 let until = Instant::now() + *connect_timeout;
                 let socket = connect::tcp(host, address, *connect_timeout, patience)?;
-                socket.set_poll().map_err(|error| lost(address, &error))?;
+                socket.set_poll().map_err(|error| lost(address, &error, SENT_AGAIN))?;
                 Box::new(tls::Tls::handshake(socket, config, host, settings, until, patience)?)
             }
             (Address::Tls(_), None) => {
@@ -62,6 +69,11 @@ impl Stream {
             buffer: Vec::with_capacity(BUFFER_BYTES + settings.message_bytes_max + 16),
             stall_timeout: settings.stall_timeout,
             close_timeout: settings.close_timeout,
+            hint: match (address, &settings.tls.client) {
+                (Address::Tls(_), None) => REFUSED_CLIENT,
+                (Address::Tls(_), Some(_)) => REFUSED_CERTIFICATE,
+                _ => SENT_AGAIN,
+            },
         })
     }
 
@@ -78,7 +90,13 @@ impl Stream {
                 self.buffer.push(b'\n');
             }
         }
-        if self.buffer.len() < BUFFER_BYTES { Ok(()) } else { self.flush(patience) }
+        if self.buffer.len() < BUFFER_BYTES {
+            return Ok(());
+        }
+        self.flush(patience)?;
+        // Whoever took so much did not refuse us at the door.
+        self.hint = SENT_AGAIN;
+        Ok(())
     }
 
     fn flush(&mut self, patience: &Patience<'_>) -> Result<(), SinkError> {
@@ -99,17 +117,18 @@ impl Stream {
         self.flush(patience)?;
         match self.wire.has_ended() {
             Ok(false) => (),
-            Ok(true) => return Err(lost(&self.address, &"the receiver closed it before we did")),
-            Err(error) => return Err(lost_by(&self.address, &error)),
+            Ok(true) => return Err(lost(&self.address, &"the receiver closed it before we did", self.hint)),
+            Err(error) => return Err(lost_by(&self.address, &error, self.hint)),
         }
-        let (wire, address) = (&mut self.wire, &self.address);
-        push(self.stall_timeout, patience, || wire.half_close()).map_err(|stopped| stopped.into_error(address))?;
+        let (wire, address, hint) = (&mut self.wire, &self.address, self.hint);
+        push(self.stall_timeout, patience, || wire.half_close())
+            .map_err(|stopped| stopped.into_error(address, hint))?;
         let until = Instant::now() + self.close_timeout;
         while Instant::now() < until {
             patience.check()?;
             match wire.read_to_end() {
                 Ok(true) => return Ok(Grade::Acknowledged),
-                Err(error) if !is_idle(&error) => return Err(lost_by(address, &error)),
+                Err(error) if !is_idle(&error) => return Err(lost_by(address, &error, hint)),
                 _ => (),
             }
         }
@@ -124,10 +143,10 @@ impl Stream {
     fn explain(&mut self, stopped: Stopped) -> SinkError {
         match stopped {
             Stopped::Lost(error) => match self.wire.has_ended() {
-                Err(why) if trouble::of(&why).is_some() => lost_by(&self.address, &why),
-                _ => lost_by(&self.address, &error),
+                Err(why) if trouble::of(&why).is_some() => lost_by(&self.address, &why, self.hint),
+                _ => lost_by(&self.address, &error, self.hint),
             },
-            other => other.into_error(&self.address),
+            other => other.into_error(&self.address, self.hint),
         }
     }
 }
@@ -145,14 +164,14 @@ enum Stopped {
 }
 
 impl Stopped {
-    fn into_error(self, address: &Address) -> SinkError {
+    fn into_error(self, address: &Address, hint: &str) -> SinkError {
         match self {
             Self::Impatient(error) => error,
             Self::Stalled(time) => SinkError::transient(format!(
                 "{address}: the receiver took nothing for {:.1} s\nhint: it hangs, or its disk is full; stall_timeout_ms says how long to wait",
                 time.as_secs_f64()
             )),
-            Self::Lost(error) => lost_by(address, &error),
+            Self::Lost(error) => lost_by(address, &error, hint),
         }
     }
 }
@@ -180,15 +199,13 @@ fn push(
 }
 
 /// The connection is gone; TLS may know why.
-fn lost_by(address: &Address, error: &io::Error) -> SinkError {
+fn lost_by(address: &Address, error: &io::Error, hint: &str) -> SinkError {
     match trouble::of(error) {
         Some(trouble) => trouble.at(address),
-        None => lost(address, error),
+        None => lost(address, error, hint),
     }
 }
 
-fn lost(address: &Address, why: &dyn std::fmt::Display) -> SinkError {
-    SinkError::transient(format!(
-        "{address}: the connection was lost: {why}\nhint: what was sent over it and not acknowledged is sent again, with the same msg_id"
-    ))
+fn lost(address: &Address, why: &dyn std::fmt::Display, hint: &str) -> SinkError {
+    SinkError::transient(format!("{address}: the connection was lost: {why}\nhint: {hint}"))
 }

@@ -58,7 +58,8 @@ fn read_all(mut stream: impl Read) -> Vec<u8> {
 
 #[test]
 fn a_receiver_that_reads_to_the_end_and_closes_acknowledges() {
-    for (framing, expected) in [("octet-counting", "3 one5 tw\\no".to_owned()), ("newline", "one\ntw\\no\n".to_owned())] {
+    for (framing, expected) in [("octet-counting", "3 one5 tw\\no".to_owned()), ("newline", "one\ntw\\no\n".to_owned())]
+    {
         let (address, received) = receiver(read_all);
         let settings = settings(json!({ "address": address, "framing": framing }));
         assert_eq!(deliver(&settings, &["one", "tw\\no"]).unwrap(), Grade::Acknowledged);
@@ -230,7 +231,11 @@ impl Authority {
     }
 
     /// Certificate and key, and the files they are in.
-    fn sign(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (std::path::PathBuf, std::path::PathBuf) {
+    fn sign(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (std::path::PathBuf, std::path::PathBuf) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         change(&mut params);
@@ -243,9 +248,13 @@ impl Authority {
     }
 }
 
-fn server_config((cert_file, key_file): &(std::path::PathBuf, std::path::PathBuf), clients: Option<&Path>) -> Arc<ServerConfig> {
+fn server_config(
+    (cert_file, key_file): &(std::path::PathBuf, std::path::PathBuf),
+    clients: Option<&Path>,
+) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let builder =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(file) => {
@@ -318,16 +327,20 @@ fn certificate_trouble_says_which_and_why() {
     let elsewhere = authority.sign("logs.example", |_| ());
     let mine = authority.sign("bench-07", |_| ());
     let foreign = other.sign("bench-07", |_| ());
-    let with_client = |(cert, key): &(std::path::PathBuf, std::path::PathBuf)| {
-        json!({ "ca_file": authority.ca_file(), "client_cert_file": cert, "client_key_file": key })
-    };
+    let with_client = |(cert, key): &(std::path::PathBuf, std::path::PathBuf)| json!({ "ca_file": authority.ca_file(), "client_cert_file": cert, "client_key_file": key });
     let wants_client = server(&good, Some(&authority.ca_file()));
     for (error, says) in [
         (trouble(&server(&expired, None), ca.clone()), "the receiver's certificate has expired"),
         (trouble(&server(&future, None), ca.clone()), "the receiver's certificate is not valid yet"),
         (trouble(&server(&elsewhere, None), ca.clone()), "the receiver's certificate is for another name"),
-        (trouble(&server(&good, None), json!({ "ca_file": other.ca_file() })), "not signed by an authority that is trusted here"),
-        (trouble(&server(&good, None), json!({ "ca_file": authority.ca_file(), "server_name": "bench" })), "for another name"),
+        (
+            trouble(&server(&good, None), json!({ "ca_file": other.ca_file() })),
+            "not signed by an authority that is trusted here",
+        ),
+        (
+            trouble(&server(&good, None), json!({ "ca_file": authority.ca_file(), "server_name": "bench" })),
+            "for another name",
+        ),
         (trouble(&wants_client, ca.clone()), "it wants a client certificate"),
         (trouble(&wants_client, with_client(&foreign)), "it does not"),
     ] {

@@ -49,7 +49,10 @@ fn roots_in(file: &Path) -> Result<RootCertStore, SinkError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file, "ca_file")? {
         roots.add(certificate).map_err(|error| {
-            SinkError::config(format!("{}: it holds a certificate that cannot be an authority: {error}", file.display()))
+            SinkError::config(format!(
+                "{}: it holds a certificate that cannot be an authority: {error}",
+                file.display()
+            ))
         })?;
     }
     Ok(roots)
@@ -70,14 +73,16 @@ fn roots_of_this_machine() -> Result<RootCertStore, SinkError> {
 
 fn certificates(file: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, SinkError> {
     let wrong = |error: &dyn std::fmt::Display| unreadable(file, key, "certificates", error);
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| wrong(&error))?;
+    let found: Vec<_> =
+        CertificateDer::pem_file_iter(file).and_then(Iterator::collect).map_err(|error| wrong(&error))?;
     if found.is_empty() { Err(wrong(&"there is none in it")) } else { Ok(found) }
 }
 
 fn unreadable(file: &Path, key: &str, what: &str, error: &dyn std::fmt::Display) -> SinkError {
-    SinkError::config(format!("{key} = \"{}\": {error}\nhint: a PEM file with {what}, readable for the host's user", file.display()))
+    SinkError::config(format!(
+        "{key} = \"{}\": {error}\nhint: a PEM file with {what}, readable for the host's user",
+        file.display()
+    ))
 }
 
 /// A TLS session.

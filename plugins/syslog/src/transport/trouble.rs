@@ -39,11 +39,13 @@ fn explain(error: &Error) -> Trouble {
             "give the receiver a certificate; an anonymous one proves nothing",
         ),
         Error::AlertReceived(alert) => of_alert(*alert),
-        Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => trouble(
-            Status::Config,
-            "the receiver does not speak TLS".into(),
-            "its TLS port is another one (6514 by custom); without TLS the address is tcp://HOST:PORT",
-        ),
+        Error::InvalidMessage(_) | Error::InappropriateMessage { .. } | Error::InappropriateHandshakeMessage { .. } => {
+            trouble(
+                Status::Config,
+                "the receiver does not speak TLS".into(),
+                "its TLS port is another one (6514 by custom); without TLS the address is tcp://HOST:PORT",
+            )
+        }
         other => trouble(Status::Transient, format!("TLS failed: {other}"), "the receiver's log says more"),
     }
 }
@@ -72,7 +74,8 @@ fn of_certificate(error: &CertificateError) -> (String, &'static str) {
 
 /// What the receiver finds wrong, nearly always with our certificate.
 fn of_alert(alert: AlertDescription) -> Trouble {
-    let ours = |what: &str, hint| Trouble { status: Status::Auth, what: format!("the receiver refuses us: {what}"), hint };
+    let ours =
+        |what: &str, hint| Trouble { status: Status::Auth, what: format!("the receiver refuses us: {what}"), hint };
     match alert {
         AlertDescription::CertificateRequired => {
             ours("it wants a client certificate", "set client_cert_file and client_key_file")

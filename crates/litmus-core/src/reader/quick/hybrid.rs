@@ -1,6 +1,6 @@
 //! Runs and bit-packed groups: how levels, dictionary indices and some booleans are written (Encodings.md in Apache Parquet).
 
-use super::thrift::Compact;
+use crate::reader::thrift::Compact;
 
 /// Calls `sink` with values and how often each comes, until there are `count`.
 pub(super) fn decode(bytes: &[u8], width: u8, count: usize, mut sink: impl FnMut(u32, usize)) -> Option<()> {
@@ -69,7 +69,7 @@ mod tests {
         assert!(values.len() == 308 && values[8..].iter().all(|value| *value == 5));
         assert_eq!(decoded(&bytes, 3, 309), None, "there are not as many");
         assert_eq!(decoded(&bytes, 3, 5).unwrap().len(), 5, "the rest of a group is padding");
-        assert_eq!(decoded(&[6, 0], 0, 3), None, "a run of 3 and nothing after it but a run of none");
+        assert_eq!(decoded(&[6, 0], 0, 4), None, "a run of 3 and nothing after it but a run of none");
     }
 
     proptest! {

@@ -10,7 +10,8 @@ mod array;
 mod hybrid;
 mod page;
 mod root;
-mod thrift;
+#[cfg(test)]
+mod tests;
 
 pub(super) use page::{ChunkPlace, Codec};
 pub(super) use root::RootPlan;

@@ -2,7 +2,7 @@
 
 use super::hybrid;
 use super::root::{Leaf, Physical};
-use super::thrift::Compact;
+use crate::reader::thrift::{Compact, Kind};
 
 /// A page of a small file is not larger than this once decompressed; checked before anything is allocated.
 const PAGE_BYTES_MAX: usize = 8 << 20;
@@ -22,6 +22,17 @@ const RLE_DICTIONARY: i64 = 8;
 pub(in crate::reader) enum Codec {
     None,
     Snappy,
+}
+
+impl Codec {
+    /// The codec of this number in parquet.thrift, if the decoder has it.
+    pub(in crate::reader) fn of(number: i64) -> Option<Self> {
+        match number {
+            0 => Some(Self::None),
+            1 => Some(Self::Snappy),
+            _ => None,
+        }
+    }
 }
 
 /// Where a column chunk lies.
@@ -97,19 +108,19 @@ impl PageHeader {
     fn read(input: &mut Compact<'_>) -> Option<Self> {
         let mut header =
             Self { kind: -1, uncompressed: 0, compressed: 0, values: 0, encoding: -1, level_encodings: [RLE; 2] };
-        input.fields(|id, input| {
-            match id {
-                1 => header.kind = input.int()?,
-                2 => header.uncompressed = input.size()?,
-                3 => header.compressed = input.size()?,
+        input.fields(|id, kind, input| {
+            match (id, kind) {
+                (1, Kind::Int) => header.kind = input.int()?,
+                (2, Kind::Int) => header.uncompressed = input.size()?,
+                (3, Kind::Int) => header.compressed = input.size()?,
                 // Headers of data pages and of dictionary pages begin alike.
-                5 | 7 => {
+                (5 | 7, Kind::Struct) => {
                     let is_data = id == 5;
-                    input.fields(|id, input| {
-                        match id {
-                            1 => header.values = input.size()?,
-                            2 => header.encoding = input.int()?,
-                            3 | 4 if is_data => header.level_encodings[id as usize - 3] = input.int()?,
+                    input.fields(|id, kind, input| {
+                        match (id, kind) {
+                            (1, Kind::Int) => header.values = input.size()?,
+                            (2, Kind::Int) => header.encoding = input.int()?,
+                            (3 | 4, Kind::Int) if is_data => header.level_encodings[id as usize - 3] = input.int()?,
                             _ => return Some(false),
                         }
                         Some(true)

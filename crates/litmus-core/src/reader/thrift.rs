@@ -10,10 +10,35 @@ const DOUBLE: u8 = 7;
 const BINARY: u8 = 8;
 const LIST: u8 = 9;
 const SET: u8 = 10;
+const MAP: u8 = 11;
 const STRUCT: u8 = 12;
+const UUID: u8 = 13;
 
 /// Nothing in a Parquet file is nested this deep.
 const DEPTH_MAX: u32 = 16;
+
+/// What kind of value a field or an element is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Of 16, 32 or 64 bits: they are written alike.
+    Int,
+    Binary,
+    List,
+    Struct,
+    Other,
+}
+
+impl Kind {
+    fn of(kind: u8) -> Self {
+        match kind {
+            I16 | I32 | I64 => Self::Int,
+            BINARY => Self::Binary,
+            LIST => Self::List,
+            STRUCT => Self::Struct,
+            _ => Self::Other,
+        }
+    }
+}
 
 /// Reads from the front; `None` at whatever it cannot make sense of.
 #[derive(Clone, Copy)]
@@ -55,8 +80,34 @@ impl<'a> Compact<'a> {
         usize::try_from(self.int()?).ok()
     }
 
-    /// Calls `each` with the number of each field, until the struct ends; what `each` does not take (`Some(false)`) is skipped.
-    pub(super) fn fields(&mut self, mut each: impl FnMut(i16, &mut Self) -> Option<bool>) -> Option<()> {
+    pub(super) fn binary(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.varint()?).ok()?;
+        self.take(length)
+    }
+
+    /// Calls `each` for each element of a list of this kind.
+    pub(super) fn elements(&mut self, kind: Kind, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        let (found, length) = self.list()?;
+        if Kind::of(found) != kind && length > 0 {
+            return None;
+        }
+        (0..length).try_for_each(|_| each(self))
+    }
+
+    fn list(&mut self) -> Option<(u8, u64)> {
+        let head = self.byte()?;
+        let length = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
+        Some((head & 0x0f, length))
+    }
+
+    /// Skips what a field of this kind holds.
+    pub(super) fn skip_list(&mut self) -> Option<()> {
+        self.skip(LIST, DEPTH_MAX)
+    }
+
+    /// Calls `each` with number and kind of each field, until the struct ends; what `each` does not take (`Some(false)`) is
+    /// skipped.
+    pub(super) fn fields(&mut self, mut each: impl FnMut(i16, Kind, &mut Self) -> Option<bool>) -> Option<()> {
         let mut last = 0i16;
         loop {
             let head = self.byte()?;
@@ -68,7 +119,7 @@ impl<'a> Compact<'a> {
                 delta => last.checked_add(i16::from(delta))?,
             };
             last = id;
-            if !each(id, self)? {
+            if !each(id, Kind::of(head & 0x0f), self)? {
                 self.skip(head & 0x0f, DEPTH_MAX)?;
             }
         }
@@ -81,17 +132,20 @@ impl<'a> Compact<'a> {
             BYTE => _ = self.byte()?,
             I16 | I32 | I64 => _ = self.varint()?,
             DOUBLE => _ = self.take(8)?,
-            BINARY => {
-                let length = usize::try_from(self.varint()?).ok()?;
-                self.take(length)?;
-            }
+            BINARY => _ = self.binary()?,
+            UUID => _ = self.take(16)?,
             LIST | SET => {
-                let head = self.byte()?;
-                let length = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
-                for _ in 0..length {
-                    // In a list a truth value is a byte; in a struct it lies in the field's head.
-                    let kind = if matches!(head & 0x0f, TRUE | FALSE) { BYTE } else { head & 0x0f };
-                    self.skip(kind, depth)?;
+                let (kind, length) = self.list()?;
+                (0..length).try_for_each(|_| self.skip(element(kind), depth))?;
+            }
+            MAP => {
+                let length = self.varint()?;
+                if length > 0 {
+                    let kinds = self.byte()?;
+                    for _ in 0..length {
+                        self.skip(element(kinds >> 4), depth)?;
+                        self.skip(element(kinds & 0x0f), depth)?;
+                    }
                 }
             }
             STRUCT => loop {
@@ -108,4 +162,9 @@ impl<'a> Compact<'a> {
         }
         Some(())
     }
+}
+
+/// In a list a truth value is a byte; in a struct it lies in the field's head.
+fn element(kind: u8) -> u8 {
+    if matches!(kind, TRUE | FALSE) { BYTE } else { kind }
 }
