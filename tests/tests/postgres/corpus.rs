@@ -163,9 +163,9 @@ fn digesters(server: &Postgres, table: Table) -> BTreeMap<String, RowDigester> {
             }
         }
         // docs/sinks/postgres.md, "extra".
-        for (name, value) in extra.as_object().into_iter().flatten() {
+        for (name, value) in &members {
             cells.push((
-                name,
+                name.as_str(),
                 match value {
                     Value::String(text) => Cell::Text(text),
                     Value::Bool(value) => Cell::Bool(*value),
