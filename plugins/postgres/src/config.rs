@@ -131,9 +131,12 @@ pub(crate) struct Settings {
 impl Settings {
     /// Checks a configuration; `environment` is asked for the `PG…` variables.
     pub(crate) fn new(config: Config, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, SinkError> {
-        let range = |name: &str, value: usize, max: usize| match (1..=max).contains(&value) {
-            true => Ok(()),
-            false => Err(SinkError::config(format!("{name} = {value} is out of range\nhint: 1 to {max}"))),
+        let range = |name: &str, value: usize, max: usize| {
+            if (1..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(SinkError::config(format!("{name} = {value} is out of range\nhint: 1 to {max}")))
+            }
         };
         range("columns_max", config.columns_max, COLUMNS_MAX_LIMIT)?;
         range("connections_max", config.connections_max, CONNECTIONS_MAX_LIMIT)?;

@@ -1,5 +1,6 @@
 //! The sink: what each call of the host does.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ impl Sink for PostgresSink {
         grade_max: Grade::Committed,
         max_concurrent_delivers: CONNECTIONS_MAX_LIMIT as u32,
         batch_bytes: 32 << 20,
-        batch_runs: 400,
+        batch_runs: 128,
     };
 
     fn configure(config: Config) -> Result<Self, SinkError> {
@@ -59,7 +60,7 @@ impl Sink for PostgresSink {
 
     fn check(&self, call: &Call<'_>) -> Result<CheckAnswer, SinkError> {
         let check = || call.check_cancelled();
-        self.within(&check, |session| look(session))
+        self.within(&check, look)
     }
 
     fn deliver(&self, call: &Call<'_>, runs: &[Run<'_>]) -> Result<(), SinkError> {
@@ -230,7 +231,7 @@ pub(crate) fn dry_run<R: Incoming>(
     let settings = session.settings;
     let mut found = schema::look(session, link)?;
     let run_ids: Vec<RunId> = runs.iter().map(Incoming::run_id).collect();
-    let noted = if found.has_deliveries() { deliveries::look_up(session, link, &run_ids)? } else { Default::default() };
+    let noted = if found.has_deliveries() { deliveries::look_up(session, link, &run_ids)? } else { HashMap::new() };
     let mut order: Vec<usize> = (0..runs.len()).collect();
     order.sort_by_key(|at| run_ids[*at]);
     for at in order {

@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use litmus_core::{RunId, SinkError, Status, Table};
 use litmus_sql::{Dialect, KnownTable, sql_table};
 use tokio_postgres::CopyInSink;
+use tokio_postgres::error::DbError;
 use tokio_postgres::types::Type;
 
 use crate::copy::{HEADER, Part, TRAILER};
@@ -249,7 +250,7 @@ fn fault(failure: &tokio_postgres::Error, copied: Option<(Table, &Part)>) -> Dat
     DataFault {
         why: error::text(failure),
         at,
-        column: db.and_then(|db| db.column()).map(str::to_owned).or_else(|| error::copy_column(failure)),
-        constraint: db.and_then(|db| db.constraint()).map(str::to_owned),
+        column: db.and_then(DbError::column).map(str::to_owned).or_else(|| error::copy_column(failure)),
+        constraint: db.and_then(DbError::constraint).map(str::to_owned),
     }
 }

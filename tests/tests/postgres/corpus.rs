@@ -112,6 +112,11 @@ fn the_digests_of_what_psql_reads_are_the_sources(sources: &[Source], server: &P
     assert!(read.is_empty(), "rows of no run: {:?}", read.keys());
 }
 
+/// `docs/sinks/postgres.md`: `\0` stands for NUL, `\\` for a backslash.
+fn canonical(stored: &str) -> String {
+    stored.replace("\\\\", "\u{1}").replace("\\0", "\0").replace('\u{1}', "\\")
+}
+
 fn digesters(server: &Postgres, table: Table) -> BTreeMap<String, RowDigester> {
     let name = if table == Table::Runs { "test_runs" } else { table.name() };
     let columns = rows(
@@ -149,6 +154,8 @@ fn digesters(server: &Postgres, table: Table) -> BTreeMap<String, RowDigester> {
             })
             .collect();
         let extra: Value = row[1].as_deref().map_or(Value::Null, |text| serde_json::from_str(text).expect("JSON"));
+        let members = extra.as_object().into_iter().flatten();
+        let members: Vec<(String, &Value)> = members.map(|(name, value)| (canonical(name), value)).collect();
         let mut cells: Vec<(&str, Cell<'_>)> = Vec::new();
         for (at, [_, canonical, kind]) in columns.iter().enumerate() {
             if let Some(text) = &row[at + 2] {
@@ -156,9 +163,9 @@ fn digesters(server: &Postgres, table: Table) -> BTreeMap<String, RowDigester> {
             }
         }
         // docs/sinks/postgres.md, "extra".
-        for (name, value) in extra.as_object().into_iter().flatten() {
+        for (name, value) in &members {
             cells.push((
-                name,
+                name.as_str(),
                 match value {
                     Value::String(text) => Cell::Text(text),
                     Value::Bool(value) => Cell::Bool(*value),

@@ -19,11 +19,14 @@ pub(crate) fn forward(project: &Project, server: &Postgres) -> Ended {
 
 /// Rows of a query as COPY writes them: NULL apart from texts, every character as it is.
 pub(crate) fn rows(server: &Postgres, query: &str) -> Vec<Vec<Option<String>>> {
-    let text = server.psql(&format!("COPY ({query}) TO STDOUT"));
-    if text.is_empty() {
-        return Vec::new();
-    }
-    text.split('\n').map(|line| line.split('\t').map(cell).collect()).collect()
+    // A last column of our own: what ends in nothing would else be cut off with the line.
+    let text = server.psql(&format!("COPY (SELECT q.*, 'end' FROM ({query}) AS q) TO STDOUT"));
+    let row = |line: &str| {
+        let mut cells: Vec<_> = line.split('\t').map(cell).collect();
+        assert_eq!(cells.pop(), Some(Some("end".to_owned())), "{line}");
+        cells
+    };
+    text.split('\n').filter(|line| !line.is_empty()).map(row).collect()
 }
 
 fn cell(text: &str) -> Option<String> {

@@ -1,5 +1,6 @@
 //! TLS against a test authority.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::time::Duration;
@@ -17,7 +18,7 @@ struct Authority {
 
 impl Authority {
     fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
@@ -42,13 +43,12 @@ impl Authority {
 struct Secured {
     server: Postgres,
     project: Project,
+    sealed: Cell<u64>,
 }
 
 impl Secured {
     fn new() -> Self {
-        let (server, project) = (Postgres::start(), Project::new());
-        write(&project.data_dir(), &Plan::new(1, 5));
-        Self { server, project }
+        Self { server: Postgres::start(), project: Project::new(), sealed: Cell::new(0) }
     }
 
     /// A file of the cluster, readable by the server's user alone.
@@ -65,16 +65,26 @@ impl Secured {
         self.put("server.crt", &certificate);
         self.put("server.key", &key);
         self.server.psql("ALTER SYSTEM SET ssl = on");
+        self.reload();
+        assert_eq!(self.server.psql("SHOW ssl"), "on", "{}", fs::read_to_string(self.server.log()).unwrap_or_default());
+    }
+
+    /// Makes the server read its files again, and waits until it has.
+    fn reload(&self) {
+        let loaded = || self.server.psql("SELECT pg_conf_load_time()");
+        let before = loaded();
         self.server.psql("SELECT pg_reload_conf()");
-        let on = wait_until(Duration::from_secs(10), || self.server.psql("SHOW ssl") == "on");
-        assert!(on, "{}", fs::read_to_string(self.server.log()).unwrap_or_default());
+        assert!(wait_until(Duration::from_secs(10), || loaded() != before), "the server does not reload");
     }
 
     fn trusts(&self, authority: &Authority) {
         fs::write(self.project.path("ca.pem"), &authority.pem).expect("a file");
     }
 
+    /// Forwards a run that was sealed just now.
     fn forward(&self, host: &str, parameters: &str) -> Ended {
+        self.sealed.set(self.sealed.get() + 1);
+        write(&self.project.data_dir(), &Plan::new(self.sealed.get(), 5));
         let url = format!("url=postgresql://litmus@{host}:{}/postgres?{parameters}", self.server.port());
         self.project.run(["--plugin", "postgres.so", "--set", &url, "--give-up-after", "1s", "--format", "json"])
     }
@@ -93,7 +103,7 @@ fn each_mode_verifies_what_it_says_and_a_refusal_says_which() {
 
     secured.shows(authority.sign(&["127.0.0.1"], "db", false));
     secured.put("pg_hba.conf", "local all all trust\nhostssl all all 127.0.0.1/32 trust\n");
-    secured.server.psql("SELECT pg_reload_conf()");
+    secured.reload();
     for mode in ["prefer", "require", "verify-ca", "verify-full"] {
         secured.forward("127.0.0.1", &format!("sslmode={mode}&{ca}")).exits(0);
     }
@@ -134,12 +144,12 @@ fn a_client_certificate_logs_in_where_a_password_is_not_asked_for() {
     secured.server.psql("ALTER SYSTEM SET ssl_ca_file = 'root.crt'");
     secured.shows(authority.sign(&["127.0.0.1"], "db", false));
     secured.put("pg_hba.conf", "local all all trust\nhostssl all all 127.0.0.1/32 cert\n");
-    secured.server.psql("SELECT pg_reload_conf()");
+    secured.reload();
     let (certificate, key) = authority.sign(&[], "litmus", false);
     fs::write(secured.project.path("client.pem"), certificate).expect("a file");
     fs::write(secured.project.path("client.key"), key).expect("a file");
     let mode = "sslmode=verify-full&sslrootcert=ca.pem";
     secured.forward("127.0.0.1", &format!("{mode}&sslcert=client.pem&sslkey=client.key")).exits(0);
-    secured.forward("127.0.0.1", mode).exits(1).says("28000");
     assert_eq!(secured.server.psql("SELECT count(*) FROM litmus.test_runs"), "1");
+    secured.forward("127.0.0.1", mode).exits(1).says("28000");
 }

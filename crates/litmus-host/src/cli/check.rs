@@ -114,16 +114,14 @@ fn examine(sink: &SinkSpec, live: bool, console: &Arc<Console>, finding: &mut Si
     let is_cancelled = move || Instant::now() >= deadline;
     let call = HostCall { attempt: 1, deadline: Some(deadline), is_cancelled: &is_cancelled, dry_run: false };
 
-    let offline = plugin.open(sink.config.expose(), OpenMode::Offline, &call).map_err(|error| wrong(&error))?;
-    finding.destination = Some(offline.destination_id().to_owned());
-    offline.close(&call).map_err(|error| wrong(&error))?;
-    if !live {
-        return Ok(());
+    // Opened offline also to look at what is there: opening live would make tables, and a check changes nothing.
+    let instance = plugin.open(sink.config.expose(), OpenMode::Offline, &call).map_err(|error| wrong(&error))?;
+    finding.destination = Some(instance.destination_id().to_owned());
+    if live {
+        let answer = instance.check(&call).map_err(|error| away(&error))?;
+        finding.incarnation = answer.incarnation;
+        finding.notes = answer.notes;
     }
-    let instance = plugin.open(sink.config.expose(), OpenMode::Live, &call).map_err(|error| away(&error))?;
-    let answer = instance.check(&call).map_err(|error| away(&error))?;
-    finding.incarnation = answer.incarnation;
-    finding.notes = answer.notes;
     instance.close(&call).map_err(|error| away(&error))
 }
 
