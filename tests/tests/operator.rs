@@ -1,0 +1,86 @@
+//! What a person does beside a running host, and what the host tells a person: retry and discard, a sink that the status must
+//! not forget, a folder that is no data dir, a database whose owner has rules of his own.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use litmus_tests::database;
+use litmus_tests::generate::{Generated, Plan, write};
+use litmus_tests::project::{Ended, Project, Running, wait_until};
+use rusqlite::Connection;
+use serde_json::json;
+
+const SQLITE: [&str; 4] = ["--plugin", "sqlite.so", "--set", "path=out.db"];
+const CONFIG: [&str; 2] = ["--config", "litmus-host.toml"];
+
+fn configure(project: &Project, toml: &str) {
+    fs::write(project.path("litmus-host.toml"), toml).expect("a configuration");
+}
+
+fn hostile(project: &Project, settings: &str) {
+    configure(
+        project,
+        &format!("[[sink]]\nname = \"bad\"\nplugin = \"hostile.so\"\nconfig = {{ log = \"bad.jsonl\"{settings} }}\n"),
+    );
+}
+
+fn forward(project: &Project) -> Ended {
+    project.run(CONFIG.iter().chain(&["--give-up-after", "1s", "--format", "json"]))
+}
+
+fn host(project: &Project, arguments: &[&str]) -> Ended {
+    project.run(arguments.iter().chain(&["--format", "json"]))
+}
+
+fn runs(project: &Project, numbers: std::ops::Range<u64>) -> Vec<Generated> {
+    numbers.map(|number| write(&project.data_dir(), &Plan::new(number, 8))).collect()
+}
+
+fn ledger(project: &Project) -> PathBuf {
+    let folder = fs::read_dir(project.state_dir()).expect("the state").flatten().next();
+    folder.expect("one store").path().join("ledger.db")
+}
+
+/// What happened to a run, as the ledger tells: event and message.
+fn history(project: &Project, run: &Generated) -> Vec<(String, String)> {
+    let connection = database::open(&ledger(project));
+    let sql = "SELECT event, message FROM history JOIN revisions ON seq = revision WHERE run_id = ?1 ORDER BY id";
+    let mut statement = connection.prepare(sql).expect("the history");
+    let rows = statement.query_map([&run.run_id], |row| Ok((row.get(0)?, row.get(1)?))).expect("a query");
+    rows.collect::<Result<_, _>>().expect("texts")
+}
+
+fn sink(project: &Project, arguments: &[&str], name: &str) -> serde_json::Value {
+    let status = host(project, arguments).json();
+    let sinks = status["sinks"].as_array().expect("sinks").clone();
+    sinks.into_iter().find(|sink| sink["name"] == name).unwrap_or_else(|| panic!("no {name} in {status:#}"))
+}
+
+/// The database's owner at work.
+fn sql(project: &Project, sql: &str) {
+    Connection::open(project.path("out.db")).expect("the database").execute_batch(sql).expect(sql);
+}
+
+fn is_there(project: &Project, run: &Generated) -> bool {
+    database::runs(&database::open(&project.path("out.db"))).contains_key(&run.run_id)
+}
+
+#[test]
+fn runs_behind_a_link_to_a_folder_arrive_once() {
+    let project = Project::new();
+    let here = write(&project.data_dir(), &Plan::new(1, 8));
+    // The years before lie on another disk.
+    let there = write(&project.path("archive"), &Plan::new(2, 8));
+    let runs = project.data_dir().join("runs");
+    symlink(project.path("archive/runs"), runs.join("2025")).expect("a link");
+    symlink(project.path("archive/runs"), runs.join("also-2025")).expect("a second one");
+    symlink(&runs, runs.join("a-loop")).expect("a loop");
+    project.forward("out.db").delivered(2, 0);
+    assert!(is_there(&project, &here) && is_there(&project, &there));
+    let listed = host(&project, &["runs"]).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed:#}");
+    project.forward("out.db").delivered(0, 0);
+    host(&project, &["status"]).exits(0);
+}
