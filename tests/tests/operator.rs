@@ -84,3 +84,30 @@ fn runs_behind_a_link_to_a_folder_arrive_once() {
     project.forward("out.db").delivered(0, 0);
     host(&project, &["status"]).exits(0);
 }
+
+#[test]
+fn a_trigger_that_takes_rows_away_is_an_error_that_names_it() {
+    let triggers = [
+        "CREATE TRIGGER thin BEFORE INSERT ON measurements BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TRIGGER thin AFTER INSERT ON measurements WHEN NEW.measurement_index = 0
+         BEGIN DELETE FROM measurements WHERE rowid = NEW.rowid; END",
+    ];
+    for trigger in triggers {
+        let project = Project::new();
+        runs(&project, 1..2);
+        project.run(SQLITE).exits(0);
+        sql(&project, trigger);
+        let run = &runs(&project, 2..3)[0];
+        let ended = project.run(SQLITE.iter().chain(&["--give-up-after", "1s", "--format", "json"]));
+        ended.exits(1).says("table measurements").says("takes rows away: thin");
+        let told = ended.json();
+        let sink = &told["sinks"][0];
+        assert_eq!((&sink["delivered"], &sink["quarantined"], &sink["pending"]), (&json!(0), &json!(0), &json!(1)));
+        assert_eq!(sink["state"], "blocked on schema", "{ended}");
+        assert!(!is_there(&project, run), "nothing of it is kept");
+        sql(&project, "DROP TRIGGER thin");
+        project.forward("out.db").delivered(1, 0);
+        let connection = database::open(&project.path("out.db"));
+        assert_eq!(database::measurements(&connection)[&run.run_id].len(), 8);
+    }
+}
