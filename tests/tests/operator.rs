@@ -111,3 +111,37 @@ fn a_trigger_that_takes_rows_away_is_an_error_that_names_it() {
         assert_eq!(database::measurements(&connection)[&run.run_id].len(), 8);
     }
 }
+
+#[test]
+fn a_deadline_of_nothing_is_refused_with_its_place() {
+    let project = Project::new();
+    runs(&project, 1..2);
+    let sink = "[[sink]]\nname = \"db\"\nplugin = \"sqlite.so\"\nconfig = { path = \"out.db\" }\n";
+    for zero in ["\"0s\"", "0", "\"0ms\""] {
+        configure(&project, &format!("{sink}deadline = {zero}\n"));
+        forward(&project).exits(2).says("litmus-host.toml:5:12: \"deadline\"").says("hint: write deadline = \"5m\"");
+    }
+    configure(&project, &format!("grace = \"0s\"\n{sink}"));
+    forward(&project).exits(0);
+}
+
+#[test]
+fn a_sink_does_not_write_among_the_ledgers() {
+    let project = Project::new();
+    runs(&project, 1..2);
+    project.run(SQLITE).exits(0);
+    let ledger = ledger(&project);
+    symlink(project.state_dir(), project.path("elsewhere")).expect("a link");
+    let folder =
+        ledger.parent().and_then(|folder| folder.file_name()).expect("its folder").to_string_lossy().into_owned();
+    for path in [ledger.display().to_string(), format!("elsewhere/{folder}/new.db")] {
+        for command in ["forward", "check"] {
+            let set = format!("path={path}");
+            let ended = project.run([command, "--plugin", "sqlite.so", "--set", &set]);
+            ended.exits(2).says("lies in the state folder").says("hint: give a path elsewhere");
+        }
+    }
+    let tables =
+        database::count(&database::open(&ledger), "SELECT count(*) FROM sqlite_master WHERE name = 'test_runs'");
+    assert_eq!(tables, 0);
+}
