@@ -68,6 +68,134 @@ fn is_there(project: &Project, run: &Generated) -> bool {
 }
 
 #[test]
+fn a_quarantined_run_is_sent_again_once_somebody_says_so() {
+    let project = Project::new();
+    let runs = runs(&project, 3..6);
+    hostile(&project, ", panic_serials = [\"SN100004\"]");
+    forward(&project).exits(1);
+    let quarantined = || sink(&project, &["status"], "bad")["quarantined"].as_u64();
+    // A panic is no proof: it takes some of them.
+    assert!(wait_until(Duration::from_secs(60), || quarantined() == Some(1) || forward(&project).status.success()));
+    assert_eq!(quarantined(), Some(1));
+    hostile(&project, "");
+    forward(&project).exits(1);
+    let id = runs[1].run_id.replace('-', "").to_uppercase();
+    let retried = host(&project, &["retry", &id[..13], "--sink", "bad"]);
+    retried.exits(0);
+    assert_eq!(retried.json(), json!({ "retried": 1 }));
+    let counts = database::open(&ledger(&project))
+        .query_row("SELECT count(*), sum(tries + strikes + hangs) FROM deliveries WHERE state = 'pending'", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })
+        .expect("counts");
+    assert_eq!(counts, (1, 0), "it starts over");
+    forward(&project).exits(0);
+    host(&project, &["status"]).exits(0);
+    let events: Vec<_> = history(&project, &runs[1]).into_iter().map(|(event, _)| event).collect();
+    assert!(events.ends_with(&["quarantined", "retried", "committed"].map(str::to_owned)), "{events:?}");
+    assert!(history(&project, &runs[1]).iter().any(|(_, message)| message.starts_with("by ")), "who it was");
+}
+
+#[test]
+fn a_discarded_run_is_out_of_everybodys_way_with_its_reason_kept() {
+    let project = Project::new();
+    let runs = runs(&project, 3..6);
+    hostile(&project, ", data_error_serials = [\"SN100004\"], fault = \"transient\"");
+    forward(&project).exits(1);
+    // One is lost before it could be sent, one cannot be taken.
+    fs::remove_file(project.data_dir().join(&runs[0].path)).expect("its file");
+    hostile(&project, ", data_error_serials = [\"SN100004\"]");
+    forward(&project).exits(1);
+    host(&project, &["status"]).exits(1).says(&runs[0].run_id);
+    for run in &runs[..2] {
+        let discarded = host(&project, &["discard", &run.run_id, "--reason", "the unit was scrapped"]);
+        discarded.exits(0);
+        assert_eq!(discarded.json(), json!({ "discarded": 1 }));
+        let (event, message) = history(&project, run).pop().expect("a history");
+        assert_eq!(event, "discarded");
+        assert!(message.starts_with("the unit was scrapped (by "), "{message}");
+    }
+    forward(&project).exits(0);
+    let status = host(&project, &["status"]);
+    status.exits(0);
+    let sink = &status.json()["sinks"][0];
+    assert_eq!(
+        (&sink["gone"], &sink["quarantined"], &sink["discarded"]),
+        (&json!(0), &json!(0), &json!(2)),
+        "{status}"
+    );
+    assert_eq!(status.json()["gone"], json!([]));
+}
+
+#[test]
+fn a_running_host_takes_up_what_is_asked_of_it() {
+    let project = Project::new();
+    let first = runs(&project, 1..2);
+    project.run(SQLITE).exits(0);
+    sql(
+        &project,
+        "CREATE TRIGGER picky BEFORE INSERT ON test_runs WHEN NEW.dut_serial <> 'SN100001'
+         BEGIN SELECT RAISE(ABORT, 'not yet'); END",
+    );
+    let mut running = Running::start(&project, project.command(SQLITE).arg("--watch"));
+    let refused = runs(&project, 4..6);
+    let quarantined = || sink(&project, &["status"], "sqlite")["quarantined"].as_u64();
+    assert!(wait_until(Duration::from_secs(20), || quarantined() == Some(2)));
+    let discarded = host(&project, &["discard", &refused[1].run_id, "--reason", "a test of the bench"]);
+    discarded.exits(0);
+    assert_eq!(discarded.json(), json!({ "requested": 1 }));
+    assert!(wait_until(Duration::from_secs(20), || quarantined() == Some(1)));
+    sql(&project, "DROP TRIGGER picky");
+    let retried = host(&project, &["retry", "--all-quarantined"]);
+    retried.exits(0);
+    assert_eq!(retried.json(), json!({ "requested": 1 }), "the discarded one is quarantined no more");
+    assert!(wait_until(Duration::from_secs(20), || is_there(&project, &refused[0])));
+    assert!(is_there(&project, &first[0]) && !is_there(&project, &refused[1]));
+    assert!(wait_until(Duration::from_secs(20), || host(&project, &["status"]).status.success()));
+    assert_eq!(running.wait(Duration::ZERO), None, "nobody stopped it");
+}
+
+#[test]
+fn what_waits_for_a_sink_that_is_away_can_be_discarded_under_a_running_host() {
+    let project = Project::new();
+    let runs = runs(&project, 1..3);
+    hostile(&project, ", fault = \"transient\"");
+    let _running = Running::start(&project, project.command(CONFIG).arg("--watch"));
+    let pending = || {
+        let status = host(&project, &["status"]).json();
+        let sink = &status["sinks"][0];
+        sink["pending"].as_u64().unwrap_or(0) + sink["retrying"].as_u64().unwrap_or(0)
+    };
+    assert!(wait_until(Duration::from_secs(20), || pending() == 2));
+    let discarded = host(&project, &["discard", &runs[0].run_id, "--reason", "scrap"]);
+    assert_eq!(discarded.exits(0).json(), json!({ "requested": 1 }));
+    assert!(wait_until(Duration::from_secs(20), || pending() == 1));
+    assert_eq!(history(&project, &runs[0]).pop().map(|(event, _)| event).as_deref(), Some("discarded"));
+}
+
+#[test]
+fn a_wrong_retry_or_discard_says_what_is_wrong() {
+    let project = Project::new();
+    let runs = runs(&project, 0..20);
+    let id = runs[0].run_id.as_str();
+    host(&project, &["retry", id]).exits(2).says("no host has delivered from here yet");
+    project.run(SQLITE).exits(0);
+    host(&project, &["retry", id]).exits(2).says("there is nothing to retry").says("committed at sqlite");
+    host(&project, &["discard", id, "--reason", "x"]).exits(2).says("there is nothing to discard");
+    host(&project, &["retry", "--all-quarantined"]).exits(2).says("no run is quarantined");
+    host(&project, &["retry", "00000000-0000"]).exits(2).says("no run's id starts with \"00000000-0000\"");
+    host(&project, &["retry", "bench-7"]).exits(2).says("is not the beginning of a run's id");
+    let firsts: Vec<_> = runs.iter().map(|run| &run.run_id[..1]).collect();
+    let shared = firsts.iter().find(|first| firsts.iter().filter(|other| other == first).count() > 1);
+    host(&project, &["retry", shared.expect("20 ids and 16 digits")]).exits(2).says("several runs' ids start with");
+    host(&project, &["retry", id, "--sink", "sqlit"]).exits(2).says("did you mean \"sqlite\"?");
+    host(&project, &["retry"]).exits(2);
+    host(&project, &["retry", id, "--all-quarantined"]).exits(2);
+    host(&project, &["discard", id]).exits(2).says("--reason");
+    host(&project, &["discard", id, "--reason", " "]).exits(2).says("a reason is needed");
+}
+
+#[test]
 fn runs_behind_a_link_to_a_folder_arrive_once() {
     let project = Project::new();
     let here = write(&project.data_dir(), &Plan::new(1, 8));
@@ -109,6 +237,32 @@ fn a_trigger_that_takes_rows_away_is_an_error_that_names_it() {
         project.forward("out.db").delivered(1, 0);
         let connection = database::open(&project.path("out.db"));
         assert_eq!(database::measurements(&connection)[&run.run_id].len(), 8);
+    }
+}
+
+#[test]
+fn a_constraint_of_the_databases_owner_is_told_as_such() {
+    let cases = [
+        ("test_runs", "CREATE UNIQUE INDEX mine ON test_runs (station_id)", "DROP INDEX mine"),
+        (
+            "steps",
+            "CREATE TRIGGER mine BEFORE INSERT ON steps WHEN NEW.run_id NOT IN (SELECT run_id FROM test_runs LIMIT 1)
+             BEGIN SELECT RAISE(ABORT, 'ask me first'); END",
+            "DROP TRIGGER mine",
+        ),
+    ];
+    for (table, rule, undone) in cases {
+        let project = Project::new();
+        runs(&project, 1..2);
+        project.run(SQLITE).exits(0);
+        sql(&project, rule);
+        runs(&project, 2..3);
+        let ended = project.run(SQLITE.iter().chain(&["--format", "json"]));
+        ended.exits(1).says(&format!("(table {table})")).says("the database's owner");
+        assert_eq!(ended.json()["sinks"][0]["quarantined"], 1, "{ended}");
+        sql(&project, undone);
+        host(&project, &["retry", "--all-quarantined"]).exits(0);
+        project.forward("out.db").delivered(1, 0);
     }
 }
 

@@ -430,6 +430,7 @@ impl Session<'_> {
                     // A watching driver ends by itself only when the ledger cannot be written.
                     return Ok(ScanEnd { restart: false });
                 }
+                scan.heed_requests().map_err(host)?;
                 let until_rested = rest.saturating_sub(passed_at.elapsed());
                 changed |= watcher.wait(if changed { until_rested.min(LOOK) } else { LOOK });
                 let waited = passed_at.elapsed();
