@@ -196,6 +196,58 @@ fn a_wrong_retry_or_discard_says_what_is_wrong() {
 }
 
 #[test]
+fn a_configured_sink_is_judged_whoever_used_the_ledger_later() {
+    let project = Project::new();
+    runs(&project, 1..2);
+    hostile(&project, ", fault = \"auth\"");
+    forward(&project).exits(1);
+    project.run(SQLITE).exits(0);
+    host(&project, &["status", CONFIG[0], CONFIG[1]]).exits(1);
+    assert_eq!(sink(&project, &["status", CONFIG[0], CONFIG[1]], "bad")["is_current"], true);
+    // Whoever asks for the other one alone is not told of it.
+    host(&project, &["status", "--plugin", "sqlite.so"]).exits(0);
+}
+
+#[test]
+fn a_configured_sink_that_was_never_used_is_listed() {
+    let project = Project::new();
+    runs(&project, 1..2);
+    project.run(SQLITE).exits(0);
+    hostile(&project, "");
+    let status = host(&project, &["status"]);
+    status.exits(0);
+    let never = sink(&project, &["status"], "bad");
+    assert_eq!((&never["state"], &never["pending"]), (&json!("never used"), &json!(0)), "{status}");
+    project.run(["status"]).exits(0).says("bad: configured, and no host has used it yet");
+    runs(&project, 2..3);
+    std::thread::sleep(Duration::from_millis(1100));
+    host(&project, &["status", "--max-age", "0s"]).exits(1);
+}
+
+#[test]
+fn a_folder_without_runs_is_told() {
+    let project = Project::new();
+    runs(&project, 1..2);
+    fs::create_dir_all(project.path("results/runs/2026-03-01")).expect("a folder of a day");
+    fs::create_dir(project.path("other")).expect("another folder");
+    let real = project.data_dir().canonicalize().expect("it is there").display().to_string();
+    let above = format!("name the folder above that: {real}");
+    for (given, hint) in
+        [("results/runs", &above), ("results/runs/2026-03-01", &above), ("other", &"Litmus".to_owned())]
+    {
+        let at = ["--data-dir", given];
+        let forwarded = project.run(SQLITE.iter().chain(&at).chain(&["--format", "json"]));
+        forwarded.exits(0).says("there is no runs/ in the data dir").says(hint);
+        project.run(["check"].iter().chain(&SQLITE).chain(&at)).exits(2).says("there is no runs/").says(hint);
+        project.run(["status"].iter().chain(&at)).exits(1).says("there is no runs/").says(hint);
+    }
+    let right = project.run(SQLITE.iter().chain(&["--format", "json"]));
+    right.delivered(1, 0);
+    assert!(!right.stderr.contains("no runs/"), "{right}");
+    project.run(["check"].iter().chain(&SQLITE)).exits(0);
+}
+
+#[test]
 fn runs_behind_a_link_to_a_folder_arrive_once() {
     let project = Project::new();
     let here = write(&project.data_dir(), &Plan::new(1, 8));
@@ -298,4 +350,32 @@ fn a_sink_does_not_write_among_the_ledgers() {
     let tables =
         database::count(&database::open(&ledger), "SELECT count(*) FROM sqlite_master WHERE name = 'test_runs'");
     assert_eq!(tables, 0);
+}
+
+#[test]
+fn a_damaged_ledger_gets_the_same_advice_from_every_command() {
+    let project = Project::new();
+    runs(&project, 1..2);
+    project.run(SQLITE).exits(0);
+    fs::write(
+        ledger(&project),
+        "this is no database, and long enough to be taken for one by whoever does not look closely",
+    )
+    .expect("rubbish");
+    for arguments in [&["status"][..], &["retry", "--all-quarantined"], &SQLITE] {
+        host(&project, arguments).exits(3).says("hint: move the file away");
+    }
+}
+
+#[test]
+fn a_ledger_that_a_host_is_just_making_is_none_yet() {
+    let project = Project::new();
+    runs(&project, 1..2);
+    project.run(SQLITE).exits(0);
+    // The file is there before the first table is.
+    fs::write(ledger(&project), "").expect("an empty file");
+    let status = host(&project, &["status"]);
+    status.exits(0);
+    assert_eq!(status.json()["stores"][0]["new_files"], 1, "{status}");
+    host(&project, &["retry", "--all-quarantined"]).exits(2).says("no host has delivered from here yet");
 }
