@@ -278,7 +278,8 @@ impl Item {
         let store = &senders.settings.store;
         let hashed = Arc::clone(body);
         let sha256 = blocking(move || hashed.copy(|_| Ok(()))).await?;
-        let note = Note { run_id: self.run_id, sha256, rank: None, supersedes: None, generation: None, host: HOST.to_owned() };
+        let note =
+            Note { run_id: self.run_id, sha256, rank: None, supersedes: None, generation: None, host: HOST.to_owned() };
         for _ in 0..ROUNDS_MAX {
             let there = store.stat(key).await?;
             let onto = match &there {
