@@ -41,7 +41,7 @@ fn configured(text: &'static str) -> impl FnOnce(&Path) {
 #[test]
 fn help() {
     insta::assert_snapshot!("help", said(&["--help"]));
-    for command in ["forward", "runs", "show", "status", "plugins", "check"] {
+    for command in ["forward", "runs", "show", "status", "retry", "discard", "plugins", "check"] {
         insta::assert_snapshot!(format!("help_{command}"), said(&[command, "--help"]));
     }
 }

@@ -57,6 +57,22 @@ pub(crate) fn is_data(error: &Error) -> bool {
     class(error).0 == Status::Data
 }
 
+/// A constraint broke that this sink's tables do not have: they have a primary key, and NOT NULL on the columns in it.
+pub(crate) fn is_owners_constraint(error: &Error, key: &[&str]) -> bool {
+    let Error::SqliteFailure(failure, message) = error else { return false };
+    match failure.extended_code {
+        ffi::SQLITE_CONSTRAINT_NOTNULL => {
+            let column = message.as_deref().and_then(|message| message.rsplit('.').next());
+            column.is_none_or(|column| !key.contains(&column))
+        }
+        ffi::SQLITE_CONSTRAINT_UNIQUE
+        | ffi::SQLITE_CONSTRAINT_CHECK
+        | ffi::SQLITE_CONSTRAINT_TRIGGER
+        | ffi::SQLITE_CONSTRAINT_FOREIGNKEY => true,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +105,23 @@ mod tests {
             of(error, Path::new("/x.db"), "committing").to_string(),
             "/x.db: committing: database or disk is full (SQLite 13)\nhint: the disk is full; make room"
         );
+    }
+
+    #[test]
+    fn constraints_of_this_sink_are_told_from_those_of_the_owner() {
+        let is_owners = |code: i32, message: &str| {
+            is_owners_constraint(
+                &Error::SqliteFailure(ffi::Error::new(code), Some(message.to_owned())),
+                &["run_id", "row_index"],
+            )
+        };
+        assert!(is_owners(ffi::SQLITE_CONSTRAINT_UNIQUE, "UNIQUE constraint failed: test_runs.dut_serial"));
+        assert!(is_owners(ffi::SQLITE_CONSTRAINT_NOTNULL, "NOT NULL constraint failed: steps.checked_by"));
+        assert!(is_owners(ffi::SQLITE_CONSTRAINT_TRIGGER, "not today"));
+        assert!(!is_owners(ffi::SQLITE_CONSTRAINT_NOTNULL, "NOT NULL constraint failed: steps.row_index"));
+        assert!(!is_owners(
+            ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
+            "UNIQUE constraint failed: steps.run_id, steps.row_index"
+        ));
     }
 }

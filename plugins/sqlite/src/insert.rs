@@ -88,8 +88,52 @@ impl Target<'_> {
             self.batch(&batch, &columns, names.len(), &mut statement, rows_before, &mut written)?;
             rows_before += batch.num_rows();
         }
+        self.check_rows(rows_before)?;
         written.digest = digester.finish();
         Ok(written)
+    }
+
+    /// Somebody's trigger may delete what was inserted, or move it.
+    fn check_rows(&self, expected: usize) -> Result<(), Failure> {
+        if expected == 0 || self.triggers()?.is_empty() {
+            return Ok(());
+        }
+        let failed = |error| self.failed(error, None);
+        let sql = format!("SELECT COUNT(*) FROM {} WHERE run_id = ?1", quoted(sql_table(self.table)));
+        let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
+        let found: i64 = statement.query_row([self.run_id.to_string()], |row| row.get(0)).map_err(failed)?;
+        if found == expected as i64 {
+            return Ok(());
+        }
+        Err(self.lost(&format!("{expected} rows were written and {found} are there")))
+    }
+
+    /// The triggers on the table; this sink makes none.
+    fn triggers(&self) -> Result<Vec<String>, Failure> {
+        let read = || {
+            let sql =
+                "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE ORDER BY name";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let names = statement.query_map([sql_table(self.table)], |row| row.get(0))?;
+            names.collect::<rusqlite::Result<Vec<String>>>()
+        };
+        read().map_err(|error| self.failed(error, None))
+    }
+
+    /// Rows that vanish without an error: not the run's fault, and not one run's trouble.
+    fn lost(&self, what: &str) -> Failure {
+        let triggers = match self.triggers() {
+            Ok(triggers) => triggers.join(", "),
+            Err(failure) => return failure,
+        };
+        let triggers = if triggers.is_empty() { "none is there now".to_owned() } else { triggers };
+        Failure::Batch(SinkError::schema(format!(
+            "{}: table {}: {what} (run {}): a trigger that somebody added takes rows away: {triggers}\nhint: drop the trigger, \
+             or let it RAISE(ABORT): a run that it refuses is then set aside and told",
+            self.path.display(),
+            sql_table(self.table),
+            self.run_id,
+        )))
     }
 
     fn prepare(&self, names: &[String]) -> Result<CachedStatement<'_>, Failure> {
@@ -146,7 +190,10 @@ impl Target<'_> {
                 let text = Value::Object(std::mem::take(&mut extra)).to_string();
                 statement.raw_bind_parameter(extra_parameter, text).map_err(failed)?;
             }
-            statement.raw_execute().map_err(|error| self.failed(error, Some(rows_before + row)))?;
+            let inserted = statement.raw_execute().map_err(|error| self.failed(error, Some(rows_before + row)))?;
+            if inserted != 1 {
+                return Err(self.lost(&format!("row {} was not written", rows_before + row)));
+            }
             if has_extra {
                 statement.raw_bind_parameter(extra_parameter, Null).map_err(failed)?;
             }
@@ -177,8 +224,18 @@ impl Target<'_> {
         let row = row.map_or_else(String::new, |row| format!(", row {row}"));
         let doing = format!("writing run {}, table {}{row}", self.run_id, self.table);
         let is_data = error::is_data(&error);
+        let is_owners = error::is_owners_constraint(&error, self.table.key());
         let error = error::of(error, self.path, &doing);
-        if is_data { Failure::Run(error) } else { Failure::Batch(error) }
+        match (is_data, is_owners) {
+            (true, true) => {
+                let hint =
+                    "this sink has no such constraint: the database's owner added it; drop it, then litmus-host retry";
+                let message = format!("{error}\nhint: {hint} (table {})", sql_table(self.table));
+                Failure::Run(SinkError::data(message))
+            }
+            (true, false) => Failure::Run(error),
+            (false, _) => Failure::Batch(error),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A data dir: walks its run files, opens them.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +9,9 @@ use std::sync::Arc;
 
 use super::layout::Layouts;
 use super::{ReadError, RunFile};
+
+/// The folder of run files in a data dir.
+const RUNS: &str = "runs";
 
 /// A file in the store, as `stat` sees it. Equal stamps mean: not looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,18 +74,32 @@ impl Store {
         &self.data_dir
     }
 
-    /// Every candidate under `runs/`, recursively, in path order: `*.parquet`, no dotfile, no `*.tmp.parquet`. A folder
-    /// that cannot be read is returned as an error and does not stop the others. Links to folders are not followed. A
-    /// folder named `x.parquet` is a candidate too, so that somebody hears of it, and is walked.
-    pub fn walk(&self) -> (Vec<FoundFile>, Vec<ReadError>) {
-        let mut walk = Walk { data_dir: &self.data_dir, found: Vec::new(), errors: Vec::new(), folders: Vec::new() };
-        if self.data_dir.join("runs").is_dir() {
-            walk.folders.push(PathBuf::from("runs"));
+    /// What is wrong where there is no `runs/` in the data dir: Litmus has not written a run yet, or this is another folder.
+    pub fn missing_runs(&self) -> Option<ReadError> {
+        if self.data_dir.join(RUNS).is_dir() {
+            return None;
         }
-        while let Some(folder) = walk.folders.pop() {
-            if let Err(error) = walk.folder(&folder) {
-                walk.errors.push(ReadError::io(&folder, "cannot read the folder", &error));
-            }
+        let inside = self.data_dir.ancestors().find(|folder| folder.file_name().is_some_and(|name| name == RUNS));
+        let hint = match inside.and_then(Path::parent) {
+            Some(parent) => format!("this lies in a runs/ folder; name the folder above that: {}", parent.display()),
+            None => "name the folder that holds runs/; Litmus makes that with its first run".to_owned(),
+        };
+        Some(ReadError::new(&self.data_dir, "there is no runs/ in the data dir").with_hint(hint))
+    }
+
+    /// Every candidate under `runs/`, recursively, in path order: `*.parquet`, no dotfile, no `*.tmp.parquet`. A folder
+    /// that cannot be read is returned as an error and does not stop the others. A folder named `x.parquet` is a candidate
+    /// too, so that somebody hears of it, and is walked.
+    ///
+    /// Links to folders are followed after all that is really there, in path order, and none leads into a folder that was
+    /// walked already: loops end, and a file has the same path in every walk.
+    pub fn walk(&self) -> (Vec<FoundFile>, Vec<ReadError>) {
+        let mut walk = Walk::new(&self.data_dir);
+        if self.data_dir.join(RUNS).is_dir() {
+            walk.tree(PathBuf::from(RUNS), false);
+        }
+        while let Some(link) = walk.links.pop_first() {
+            walk.tree(link, true);
         }
         walk.found.sort_by(|a, b| a.path.cmp(&b.path));
         (walk.found, walk.errors)
@@ -97,20 +115,54 @@ struct Walk<'a> {
     data_dir: &'a Path,
     found: Vec<FoundFile>,
     errors: Vec<ReadError>,
-    folders: Vec<PathBuf>,
+    /// Links to folders, not followed yet.
+    links: BTreeSet<PathBuf>,
+    /// Device and inode of every folder that was walked, or left out on purpose.
+    seen: HashSet<(u64, u64)>,
 }
 
-impl Walk<'_> {
-    fn folder(&mut self, folder: &Path) -> std::io::Result<()> {
+impl<'a> Walk<'a> {
+    fn new(data_dir: &'a Path) -> Self {
+        Self { data_dir, found: Vec::new(), errors: Vec::new(), links: BTreeSet::new(), seen: HashSet::new() }
+    }
+
+    /// Walks a folder and all below it but for links. `linked`: only where nobody was yet. What is there without a link is
+    /// walked whatever its inode: some network shares give none that can be relied on.
+    fn tree(&mut self, root: PathBuf, linked: bool) {
+        let mut folders = BTreeSet::from([root]);
+        while let Some(folder) = folders.pop_first() {
+            let is_new = match fs::metadata(self.data_dir.join(&folder)) {
+                Ok(stat) => self.seen.insert((stat.dev(), stat.ino())),
+                // Reading it says what is wrong.
+                Err(_) => true,
+            };
+            if linked && !is_new {
+                continue;
+            }
+            if let Err(error) = self.folder(&folder, &mut folders) {
+                self.errors.push(ReadError::io(&folder, "cannot read the folder", &error));
+            }
+        }
+    }
+
+    fn folder(&mut self, folder: &Path, folders: &mut BTreeSet<PathBuf>) -> std::io::Result<()> {
         for entry in fs::read_dir(self.data_dir.join(folder))? {
             let entry = entry?;
             let path = folder.join(entry.file_name());
-            let is_folder = entry.file_type()?.is_dir();
-            if is_folder && !self.is_of_attachments(&path) {
-                self.folders.push(path.clone());
+            let full = self.data_dir.join(&path);
+            let kind = entry.file_type()?;
+            let leads_to_folder = kind.is_symlink() && full.is_dir();
+            if kind.is_dir() || leads_to_folder {
+                if self.is_of_attachments(&path) {
+                    // No link leads into it either.
+                    self.seen.extend(fs::metadata(&full).map(|stat| (stat.dev(), stat.ino())));
+                } else if leads_to_folder {
+                    self.links.insert(path.clone());
+                } else {
+                    folders.insert(path.clone());
+                }
             }
             if is_candidate(entry.file_name().as_bytes()) {
-                let full = self.data_dir.join(&path);
                 // A link that leads nowhere is a candidate, too: opening it says why it is unreadable.
                 match fs::metadata(&full).or_else(|_| fs::symlink_metadata(&full)) {
                     Ok(stat) => self.found.push(FoundFile { path, stamp: Stamp::of(&stat) }),

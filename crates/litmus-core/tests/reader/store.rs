@@ -64,6 +64,57 @@ fn a_walk_finds_the_candidates_and_nothing_else() {
 }
 
 #[test]
+fn links_to_folders_are_followed_last_and_into_no_folder_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (runs, archive) = (dir.path().join("data/runs"), dir.path().join("archive"));
+    for name in ["d/a.parquet", "d/a_ref/wave.parquet"] {
+        touch(&runs.join(name));
+    }
+    for name in ["2024/b.parquet", "2025/c.parquet"] {
+        touch(&archive.join(name));
+    }
+    // What sorts before the real folder still gives way to it.
+    symlink(runs.join("d"), runs.join("a-before-d")).unwrap();
+    symlink(&archive, runs.join("m")).unwrap();
+    symlink(&archive, runs.join("z")).unwrap();
+    symlink("m", runs.join("link-to-link")).unwrap();
+    // Loops: back to the start, up past it, and in each other.
+    symlink(&runs, archive.join("2025/back")).unwrap();
+    symlink(dir.path(), archive.join("up")).unwrap();
+    symlink("round", archive.join("round")).unwrap();
+    symlink(runs.join("d/a_ref"), runs.join("attachments")).unwrap();
+    let store = Store::open(&dir.path().join("data")).unwrap();
+    let (found, errors) = store.walk();
+    assert!(errors.is_empty(), "{errors:?}");
+    let names: Vec<_> = found.iter().map(|file| file.path.to_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["runs/d/a.parquet", "runs/link-to-link/2024/b.parquet", "runs/link-to-link/2025/c.parquet"],
+        "the first link in path order"
+    );
+    // The same with the link that was followed out of the way.
+    fs::remove_file(runs.join("link-to-link")).unwrap();
+    assert_eq!(store.walk().0[1].path, Path::new("runs/m/2024/b.parquet"));
+}
+
+#[test]
+fn a_data_dir_without_runs_says_which_folder_is_meant() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().canonicalize().unwrap();
+    fs::create_dir_all(dir.join("data/runs/2026")).unwrap();
+    let said = |name: &str| Store::open(&dir.join(name)).unwrap().missing_runs().map(|error| error.to_string());
+    assert_eq!(said("data"), None);
+    let above =
+        format!("hint: this lies in a runs/ folder; name the folder above that: {}", dir.join("data").display());
+    for inside in ["data/runs", "data/runs/2026"] {
+        let said = said(inside).unwrap();
+        assert!(said.ends_with(&above), "{said}");
+    }
+    let other = said("").unwrap();
+    assert!(other.ends_with("there is no runs/ in the data dir\nhint: name the folder that holds runs/; Litmus makes that with its first run"), "{other}");
+}
+
+#[test]
 fn a_data_dir_is_found_as_the_platform_finds_it() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

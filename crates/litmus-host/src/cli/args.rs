@@ -45,6 +45,10 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Say where each sink stands
     Status(StatusArgs),
+    /// Send quarantined runs again, as if they had never failed
+    Retry(RetryArgs),
+    /// Give a run up: it is not sent any more
+    Discard(DiscardArgs),
     /// List the plugins that are found, and say why one cannot be used
     Plugins,
     /// Check the configuration, and with --live each destination
@@ -157,6 +161,37 @@ pub(super) struct StatusArgs {
     /// Exit with 1 when a run has been waiting for longer
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "1h")]
     pub(super) max_age: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RetryArgs {
+    /// The run's id, or as much of its beginning as is unique
+    #[arg(value_name = "RUN", required_unless_present = "all_quarantined")]
+    pub(super) run: Option<String>,
+    /// Every quarantined run
+    #[arg(long, conflicts_with = "run")]
+    pub(super) all_quarantined: bool,
+    /// Only at this sink
+    #[arg(long, value_name = "NAME")]
+    pub(super) sink: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct DiscardArgs {
+    /// The run's id, or as much of its beginning as is unique
+    #[arg(value_name = "RUN")]
+    pub(super) run: String,
+    /// Why; it is kept with the run
+    #[arg(long, value_name = "TEXT", value_parser = parse_reason)]
+    pub(super) reason: String,
+    /// Only at this sink
+    #[arg(long, value_name = "NAME")]
+    pub(super) sink: Option<String>,
+}
+
+fn parse_reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("a reason is needed".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 #[derive(Clone, Debug, Args)]

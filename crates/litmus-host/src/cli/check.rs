@@ -78,11 +78,15 @@ pub(super) fn run(session: &Session, args: &CheckArgs) -> Result<u8, Failure> {
 }
 
 fn check_store(store: &StoreSpec) -> StoreFinding {
+    let error = match Store::open(&store.data_dir) {
+        Ok(store) => store.missing_runs(),
+        Err(error) => Some(error),
+    };
     StoreFinding {
         name: store.name.clone(),
         data_dir: store.data_dir.display().to_string(),
         found_by: store.found_by.clone(),
-        error: Store::open(&store.data_dir).err().map(|error| error.to_string()),
+        error: error.map(|error| error.to_string()),
     }
 }
 

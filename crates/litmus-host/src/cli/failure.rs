@@ -4,6 +4,7 @@ use litmus_core::reader::ReadError;
 
 use crate::config::ConfigError;
 use crate::engine_api::ForwardError;
+use crate::ledger::LedgerError;
 
 /// Exit code: some runs could not be delivered, some files could not be read.
 pub(super) const INCOMPLETE: u8 = 1;
@@ -52,6 +53,13 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         let (message, hint) = split_hint(&error.to_string());
         Self { code: WRONG, message, hint }
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let (message, hint) = split_hint(&error.to_string());
+        Self { hint, ..Self::host(message) }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use litmus_core::reader::Store;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -39,6 +40,10 @@ pub(super) fn run(session: &Session, args: &ForwardArgs) -> Result<u8, Failure> 
     for store in &request.stores {
         let message = format!("forwarding from {} (found by {})", store.data_dir.display(), store.found_by);
         console.log(Level::Info, &store.name, &message, &[]);
+        // A store that is not there at all is the engine's to tell.
+        if let Some(trouble) = Store::open(&store.data_dir).ok().and_then(|store| store.missing_runs()) {
+            console.log(Level::Warn, &store.name, &trouble.to_string(), &[]);
+        }
     }
     let stop = Arc::new(Stop::default());
     listen(&stop, &console, &request)?;

@@ -5,6 +5,7 @@ mod check;
 mod failure;
 mod forward;
 mod plugins;
+mod requests;
 mod runs;
 mod session;
 mod show;
@@ -51,6 +52,8 @@ fn execute(cli: Cli) -> Result<u8, Failure> {
         Some(Command::Runs(args)) => runs::run(&session, &args),
         Some(Command::Show(args)) => show::run(&session, &args),
         Some(Command::Status(args)) => status::run(&session, &args),
+        Some(Command::Retry(args)) => requests::retry(&session, &args),
+        Some(Command::Discard(args)) => requests::discard(&session, &args),
         Some(Command::Plugins) => plugins::run(&session),
         Some(Command::Check(args)) => check::run(&session, &args),
     }

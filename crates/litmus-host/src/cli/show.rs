@@ -66,11 +66,7 @@ struct Candidate {
 
 /// The run whose id starts so; of several revisions the one that wins.
 fn find(session: &Session, given: &str) -> Result<RunFile, Failure> {
-    let wanted = normal(given);
-    if wanted.is_empty() || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Failure::wrong(format!("\"{given}\" is not the beginning of a run's id"))
-            .with_hint("ids are UUIDs, such as 0198c2d4-…; litmus-host runs lists them"));
-    }
+    let wanted = id_prefix(given)?;
     let mut stores = Stores::open(session)?;
     let mut candidates: Vec<Candidate> = Vec::new();
     stores.each(|store, run| {
@@ -111,6 +107,16 @@ fn find(session: &Session, given: &str) -> Result<RunFile, Failure> {
         say(&format!("note: {} holds the same run; {} is shown", other.path, first.path));
     }
     Ok(RunFile::open(&first.data_dir, Path::new(&first.path))?)
+}
+
+/// The beginning of an id as it is compared.
+pub(super) fn id_prefix(given: &str) -> Result<String, Failure> {
+    let wanted = normal(given);
+    if wanted.is_empty() || !wanted.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::wrong(format!("\"{given}\" is not the beginning of a run's id"))
+            .with_hint("ids are UUIDs, such as 0198c2d4-…; litmus-host runs lists them"));
+    }
+    Ok(wanted)
 }
 
 /// Ids compare without case and hyphens.

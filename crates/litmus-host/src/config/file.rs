@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::document::{Document, TableReader};
 use super::error::{ConfigError, Place};
 use super::node::Node;
-use super::values::{parse_bytes, parse_duration, parse_start};
+use super::values::{parse_bytes, parse_duration, parse_start, parse_time_allowed};
 use crate::engine_api::Start;
 
 const TOP_KEYS: &[&str] = &[
@@ -172,7 +172,7 @@ fn sink(document: &Document<'_>, value: &Spanned<DeValue<'_>>) -> Result<SinkEnt
         place,
         config: reader.node("config")?.unwrap_or_default(),
         start: reader.parsed("start", "start = \"all\"", parse_start)?.map(|(start, _)| start),
-        deadline: reader.parsed("deadline", "deadline = \"5m\"", parse_duration)?.map(|(deadline, _)| deadline),
+        deadline: reader.parsed("deadline", "deadline = \"5m\"", parse_time_allowed)?.map(|(deadline, _)| deadline),
         batch_bytes_max: reader
             .parsed("batch_bytes_max", "batch_bytes_max = \"16MiB\"", parse_bytes)?
             .map(|(max, _)| max),

@@ -204,9 +204,40 @@ impl Config {
             )));
         }
         let mut secrets = Vec::new();
-        let sinks = self.sinks.iter().map(|sink| self.sink(&sink.name, &mut secrets)).collect::<Result<_, _>>()?;
+        let sinks: Vec<SinkSpec> =
+            self.sinks.iter().map(|sink| self.sink(&sink.name, &mut secrets)).collect::<Result<_, _>>()?;
+        for (entry, sink) in self.sinks.iter().zip(&sinks) {
+            self.keep_out_of_state(entry, sink)?;
+        }
         Ok((sinks, Redactor::new(secrets)))
     }
+
+    /// A sink with a `path` writes there: among the ledgers it would write into one.
+    fn keep_out_of_state(&self, entry: &SinkEntry, sink: &SinkSpec) -> Result<(), ConfigError> {
+        let path = sink.config.expose().get("path").and_then(serde_json::Value::as_str);
+        if let (Some(path), Some(state_dir)) = (path, &self.state_dir)
+            && resolved(&self.folder.join(path)).starts_with(resolved(state_dir))
+        {
+            let message = format!(
+                "the path of sink \"{}\" lies in the state folder {}, where the ledgers are",
+                entry.name,
+                state_dir.display()
+            );
+            return Err(ConfigError::at(&entry.place, message)
+                .with_hint("give a path elsewhere, or keep the ledgers elsewhere with --state-dir"));
+        }
+        Ok(())
+    }
+}
+
+/// A path with its links resolved, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    for folder in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (folder.canonicalize(), path.strip_prefix(folder)) {
+            return real.join(rest);
+        }
+    }
+    path.to_owned()
 }
 
 /// The file to read: as named, or the one in the working folder unless a plugin is named.

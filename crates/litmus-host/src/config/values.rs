@@ -38,6 +38,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// A duration in which something has to be done: not zero.
+pub(crate) fn parse_time_allowed(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err(format!("\"{text}\" leaves no time at all")),
+        duration => Ok(duration),
+    }
+}
+
 /// `67108864`, `64 MiB`, `64MB`; at least one byte.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let bad = || format!("\"{text}\" is not a size such as 67108864, 64MB or 64MiB");
@@ -107,6 +115,14 @@ mod tests {
         assert_eq!(parse("7d"), Ok(604_800_000));
         for bad in ["", "-1s", "s", "5 parsecs", "1.5h", "99999999999999999999d", "10m5", "∞"] {
             assert!(parse(bad).unwrap_err().contains("is not a duration"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_allowed_is_not_zero() {
+        assert_eq!(parse_time_allowed("1ms"), Ok(Duration::from_millis(1)));
+        for zero in ["0", "0s", "0h 0ms"] {
+            assert!(parse_time_allowed(zero).unwrap_err().contains("no time"), "{zero}");
         }
     }
 

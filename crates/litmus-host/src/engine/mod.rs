@@ -442,6 +442,7 @@ impl Session<'_> {
                     scan.finish(more_may_come);
                     return Ok(ScanEnd { restart: false });
                 }
+                scan.heed_requests().map_err(host)?;
                 let until_rested = rest.saturating_sub(passed_at.elapsed());
                 changed |= watcher.wait(if changed { until_rested.min(LOOK) } else { LOOK });
                 let waited = passed_at.elapsed();

@@ -89,6 +89,7 @@ impl Scan {
 
     /// One pass over all stores.
     pub(crate) fn pass(&mut self) -> Result<(), LedgerError> {
+        self.heed_requests()?;
         self.troubles.clear();
         self.unsettled = false;
         self.walked = Duration::ZERO;
@@ -98,6 +99,21 @@ impl Scan {
                 let ledger = lock(&store.open.ledger);
                 store.destinations.iter().try_for_each(|destination| ledger.started(*destination))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Does what people asked for with `retry` and `discard`.
+    pub(crate) fn heed_requests(&self) -> Result<(), LedgerError> {
+        let now_ms = Timestamp::now().as_millisecond();
+        let mut moved = 0;
+        for store in &self.stores {
+            moved += lock(&store.open.ledger).heed_requests(now_ms)?;
+        }
+        if moved > 0 {
+            let message = format!("{moved} deliveries were retried or discarded by hand");
+            self.observer.event(&Event::Log { level: Level::Info, target: "scan".into(), message });
+            self.poke();
         }
         Ok(())
     }

@@ -2,13 +2,15 @@
 //!
 //! One SQLite file per store, WAL, `synchronous=FULL`, under `<state dir>/<store id>/ledger.db`. Invariants:
 //! - it never holds a run's data, only references; losing it costs a look at the destinations, never a run;
-//! - it is written at two places: the scan (files, revisions, what is pending) and the lane (in flight, receipts);
+//! - it is written at two places: the scan (files, revisions, what is pending, what a person asked for) and the lane (in
+//!   flight, receipts);
 //! - a delivery's state moves only along the edges named at [`State`];
 //! - a transaction is durable before anybody acts on it.
 
 mod files;
 mod lock;
 mod queue;
+mod requests;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -21,6 +23,7 @@ use rusqlite::{Connection, OpenFlags};
 pub(crate) use files::{Fate, KnownFile, ScanChange};
 pub(crate) use lock::Lock;
 pub(crate) use queue::{Backlog, Confirmed, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
+pub(crate) use requests::{Asked, Request, Wish};
 pub(crate) use status::{
     DuplicateStatus, GoneStatus, SinkStatus, StoreFiles, StoreStatus, UnreadableStatus, read_status,
 };
@@ -46,8 +49,8 @@ pub(crate) type Result<T> = std::result::Result<T, LedgerError>;
 /// unconfirmed) are spelled in the SQL that moves them:
 ///
 /// pending → in flight → committed → verified; from in flight also back to pending or to retry wait, quarantined,
-/// superseded; a pending one may be skipped, discarded or gone; a committed one becomes unconfirmed when the destination
-/// turns out to be another one than before.
+/// superseded; a pending one may be skipped or gone; a committed one becomes unconfirmed when the destination turns out to be
+/// another one than before. By hand, a quarantined one becomes pending again, and whatever did not arrive discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State {
     Pending,
@@ -120,12 +123,12 @@ impl Ledger {
             return Ok(None);
         }
         let usual = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let read = |name: &str, flags: OpenFlags| -> rusqlite::Result<Connection> {
+        let read = |name: &str, flags: OpenFlags| -> rusqlite::Result<Option<Connection>> {
             let connection = Connection::open_with_flags(name, flags)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
-            // Only a read shows whether it can be read.
-            connection.query_row("SELECT count(*) FROM meta", [], |row| row.get::<_, i64>(0))?;
-            Ok(connection)
+            // Only a read shows whether it can be read. A host that is about to make it has made the file first.
+            let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+            Ok((objects > 0).then_some(connection))
         };
         let name = path.display().to_string();
         let connection = read(&name, usual).or_else(|error| {
@@ -140,8 +143,12 @@ impl Ledger {
         let connection = connection.map_err(|error| LedgerError {
             path: name,
             message: error.to_string(),
-            hint: "the ledger must be readable by this user",
+            hint: match hint(&error) {
+                UNWRITABLE => "the ledger must be readable by this user",
+                hint => hint,
+            },
         })?;
+        let Some(connection) = connection else { return Ok(None) };
         let ledger = Self { connection, path };
         ledger.version()?;
         Ok(Some(ledger))
@@ -200,19 +207,21 @@ impl Ledger {
     }
 
     fn error(&self, error: rusqlite::Error) -> LedgerError {
-        use rusqlite::ErrorCode;
-        let hint = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => "the disk is full; nothing is lost, free space and start again",
-            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-                "the state folder must be writable; `--state-dir` names another"
-            }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                "move the file away: a new ledger asks the destinations what they hold"
-            }
-            _ => {
-                "nothing is lost; start again, or move the file away: a new ledger asks the destinations what they hold"
-            }
-        };
-        LedgerError { path: self.path.display().to_string(), message: error.to_string(), hint }
+        LedgerError { path: self.path.display().to_string(), message: error.to_string(), hint: hint(&error) }
+    }
+}
+
+const UNWRITABLE: &str = "the state folder must be writable; `--state-dir` names another";
+
+/// What to do about an error of SQLite's.
+fn hint(error: &rusqlite::Error) -> &'static str {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => "the disk is full; nothing is lost, free space and start again",
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => UNWRITABLE,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            "move the file away: a new ledger asks the destinations what they hold"
+        }
+        _ => "nothing is lost; start again, or move the file away: a new ledger asks the destinations what they hold",
     }
 }

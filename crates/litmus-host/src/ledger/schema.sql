@@ -78,4 +78,15 @@ CREATE TABLE history (
     receipt     TEXT
 ) STRICT;
 
+-- What people want while a host holds the lock, one row a delivery; the host does it and deletes the row.
+CREATE TABLE requests (
+    id          INTEGER PRIMARY KEY,
+    at_ms       INTEGER NOT NULL,
+    wish        TEXT NOT NULL,                    -- 'retry' or 'discard'
+    destination INTEGER NOT NULL,
+    revision    INTEGER NOT NULL,
+    who         TEXT NOT NULL,
+    reason      TEXT NOT NULL
+) STRICT;
+
 PRAGMA user_version = 1;

@@ -14,7 +14,7 @@ use super::{Ledger, Lock, Result};
 pub(crate) struct SinkStatus {
     pub(crate) name: String,
     pub(crate) destination: String,
-    /// `up`, `degraded`, `open`, `half_open`, `blocked`, `down`.
+    /// `up`, `degraded`, `open`, `half_open`, `blocked`, `down`; `never used` of a configured sink that no host has opened.
     pub(crate) state: String,
     /// Why it is not up.
     pub(crate) why: String,
@@ -25,13 +25,41 @@ pub(crate) struct SinkStatus {
     pub(crate) quarantined: u64,
     pub(crate) skipped: u64,
     pub(crate) gone: u64,
+    /// By hand.
+    pub(crate) discarded: u64,
     /// Since the oldest undelivered run was first seen.
     pub(crate) oldest_pending_seconds: Option<u64>,
     /// Since a host last delivered, or tried to, there.
-    pub(crate) unused_seconds: u64,
+    pub(crate) unused_seconds: Option<u64>,
     /// Whether the exit code speaks for it: not for one that is used no more.
     pub(crate) is_current: bool,
 }
+
+impl SinkStatus {
+    /// A configured sink that no ledger knows: what waits for it shows only when a host opens it.
+    pub(crate) fn never_used(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            destination: String::new(),
+            state: NEVER_USED.to_owned(),
+            why: String::new(),
+            pending: 0,
+            committed: 0,
+            verified: 0,
+            retrying: 0,
+            quarantined: 0,
+            skipped: 0,
+            gone: 0,
+            discarded: 0,
+            oldest_pending_seconds: None,
+            unused_seconds: None,
+            is_current: false,
+        }
+    }
+}
+
+/// The state of a sink that no host has opened.
+const NEVER_USED: &str = "never used";
 
 /// A file that is no run that can be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,12 +109,13 @@ pub(crate) struct StoreStatus {
 }
 
 /// Reads a store's ledger, and looks what lies in the store that the ledger does not know. Destinations not used for a long
-/// time are listed too: what is pending there is pending.
-pub(crate) fn read_status(folder: &Path, data_dir: &Path, now_ms: i64) -> Result<StoreStatus> {
+/// time are listed too: what is pending there is pending. `configured`: the names of the sinks that are in use by what the
+/// configuration says.
+pub(crate) fn read_status(folder: &Path, data_dir: &Path, configured: &[&str], now_ms: i64) -> Result<StoreStatus> {
     let (mut status, known) = match Ledger::open_to_read(folder)? {
         None => (StoreStatus::default(), HashMap::new()),
         Some(ledger) => {
-            let mut status = ledger.status(now_ms).map_err(|error| ledger.error(error))?;
+            let mut status = ledger.status(configured, now_ms).map_err(|error| ledger.error(error))?;
             let duplicates = ledger.duplicates()?.into_iter();
             status.duplicates =
                 duplicates.map(|(run_id, path)| DuplicateStatus { run_id, path: path.display().to_string() }).collect();
@@ -99,7 +128,8 @@ pub(crate) fn read_status(folder: &Path, data_dir: &Path, now_ms: i64) -> Result
         Err(error) => files.trouble = Some(error.to_string()),
         Ok(store) => {
             let (found, errors) = store.walk();
-            files.trouble = errors.first().map(ToString::to_string);
+            let trouble = store.missing_runs();
+            files.trouble = trouble.as_ref().or(errors.first()).map(ToString::to_string);
             // A file whose last look ended in passing trouble keeps a stamp that none has; it is listed as unreadable.
             let is_new = |file: &&FoundFile| {
                 known.get(&file.path).is_none_or(|known| known.reason.is_none() && known.stamp != file.stamp)
@@ -116,32 +146,28 @@ pub(crate) fn read_status(folder: &Path, data_dir: &Path, now_ms: i64) -> Result
 }
 
 impl Ledger {
-    fn status(&self, now_ms: i64) -> rusqlite::Result<StoreStatus> {
+    fn status(&self, configured: &[&str], now_ms: i64) -> rusqlite::Result<StoreStatus> {
         // A destination that is not used any more is shown and not judged: one that the last session did not use and that never
-        // took a run (a mistyped path), or that was not used for a week while others were.
+        // took a run (a mistyped path), or that was not used for a week while others were. The last one of a sink that is
+        // configured is in use, whoever else used the ledger since.
         let mut sinks = self.connection.prepare(
             "SELECT id, name, destination, state, state_why, used_ms,
                     used_ms = latest OR (used_ms > latest - ?1 AND EXISTS (
-                        SELECT 1 FROM deliveries WHERE destination = id AND state IN ('committed', 'verified', 'superseded')))
+                        SELECT 1 FROM deliveries WHERE destination = id AND state IN ('committed', 'verified', 'superseded'))),
+                    used_ms = (SELECT max(used_ms) FROM destinations same WHERE same.name = destinations.name)
              FROM destinations, (SELECT max(used_ms) AS latest FROM destinations) ORDER BY used_ms DESC, id",
         )?;
         let week_ms: i64 = 7 * 24 * 60 * 60 * 1000;
         let sinks = sinks.query_map([week_ms], |row| {
+            let name: String = row.get(1)?;
+            let is_last_of_configured = configured.contains(&name.as_str()) && row.get(7)?;
             let mut sink = SinkStatus {
-                name: row.get(1)?,
                 destination: row.get(2)?,
                 state: row.get(3)?,
                 why: row.get(4)?,
-                pending: 0,
-                committed: 0,
-                verified: 0,
-                retrying: 0,
-                quarantined: 0,
-                skipped: 0,
-                gone: 0,
-                oldest_pending_seconds: None,
-                unused_seconds: ((now_ms - row.get::<_, i64>(5)?).max(0) / 1000) as u64,
-                is_current: row.get(6)?,
+                unused_seconds: Some(((now_ms - row.get::<_, i64>(5)?).max(0) / 1000) as u64),
+                is_current: row.get::<_, bool>(6)? || is_last_of_configured,
+                ..SinkStatus::never_used(&name)
             };
             self.count(row.get(0)?, now_ms, &mut sink)?;
             Ok(sink)
@@ -205,6 +231,10 @@ impl Ledger {
                 }
                 "gone" => {
                     sink.gone += count;
+                    false
+                }
+                "discarded" => {
+                    sink.discarded += count;
                     false
                 }
                 _ => false,

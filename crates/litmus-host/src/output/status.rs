@@ -36,6 +36,7 @@ impl MergedStatus {
             known.quarantined += sink.quarantined;
             known.skipped += sink.skipped;
             known.gone += sink.gone;
+            known.discarded += sink.discarded;
             known.oldest_pending_seconds = known.oldest_pending_seconds.max(sink.oldest_pending_seconds);
             known.unused_seconds = known.unused_seconds.min(sink.unused_seconds);
             known.is_current |= sink.is_current;
@@ -47,6 +48,15 @@ impl MergedStatus {
         self.unreadable.extend(store.unreadable);
         self.duplicates.extend(store.duplicates);
         self.gone.extend(store.gone);
+    }
+
+    /// Adds the configured sinks that no ledger knows.
+    pub(crate) fn add_configured(&mut self, names: &[&str]) {
+        for name in names {
+            if self.sinks.iter().all(|sink| sink.name != *name) {
+                self.sinks.push(SinkStatus::never_used(name));
+            }
+        }
     }
 
     /// Whether somebody must look: a sink is blocked or down, a run was set aside or lost, a store is away, or a run has waited
@@ -107,8 +117,11 @@ pub(crate) fn write_status_table(out: &mut impl Write, status: &MergedStatus, st
         }
     }
     for sink in status.sinks.iter().filter(|sink| !sink.is_current) {
-        let unused = format_duration(Duration::from_secs(sink.unused_seconds));
-        writeln!(out, "{} ({}): not used for {unused}", printable(&sink.name), printable(&sink.destination))?;
+        let name = printable(&sink.name);
+        match sink.unused_seconds.map(|seconds| format_duration(Duration::from_secs(seconds))) {
+            Some(unused) => writeln!(out, "{name} ({}): not used for {unused}", printable(&sink.destination))?,
+            None => writeln!(out, "{name}: configured, and no host has used it yet")?,
+        }
     }
     for sink in status.sinks.iter().filter(|sink| sink.state != "up" && !sink.why.is_empty()) {
         writeln!(out, "{}: {}: {}", printable(&sink.name), sink.state, printable(&sink.why))?;
@@ -161,8 +174,9 @@ mod tests {
             quarantined: 0,
             skipped: 0,
             gone: 0,
+            discarded: 0,
             oldest_pending_seconds: oldest,
-            unused_seconds: 5,
+            unused_seconds: Some(5),
             is_current: true,
         }
     }
