@@ -68,7 +68,11 @@ impl Server {
         self.programs.iter().any(|program| !matching(folder, program).is_empty())
     }
 
+    /// For packages that bring a command; Debian's are found by their own layout.
     fn is_on_path(&self) -> bool {
+        if matches!(self.packages, From::Debian(_)) {
+            return false;
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let names = || self.programs.iter().filter_map(|program| Path::new(program).file_name());
         std::env::split_paths(&path).any(|folder| names().any(|name| folder.join(name).is_file()))

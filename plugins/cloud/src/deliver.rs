@@ -22,7 +22,7 @@ const ROUNDS_MAX: u32 = 8;
 /// So many runs in a row that were not there: the next one is put without a look beforehand.
 const ABSENT_IN_A_ROW: u32 = 8;
 /// A missing attachment may still be on its way for so long after the run.
-const ATTACHMENT_WAIT: Duration = Duration::from_secs(600);
+const ATTACHMENT_WAIT: Duration = Duration::from_mins(10);
 /// How soon to look for it again.
 const ATTACHMENT_LOOK: Duration = Duration::from_secs(30);
 

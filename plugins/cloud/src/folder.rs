@@ -28,7 +28,7 @@ use crate::store::{OWN_FOLDER, Object, Onto, Put, Seen};
 /// Files that serialise writers of the same key.
 const LOCKS: u8 = 16;
 /// A copy that is this old was left by a host that died.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+const STALE: Duration = Duration::from_hours(24);
 
 /// A folder of objects.
 #[derive(Debug)]

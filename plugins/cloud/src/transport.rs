@@ -26,7 +26,7 @@ const SLOWED_TRIES_MAX: u32 = 10;
 /// The wait where the service names none, doubled with each try.
 const BACKOFF: Duration = Duration::from_millis(200);
 /// What a request may take, and more for its body at a slow line's pace.
-const REQUEST_MAX: Duration = Duration::from_secs(60);
+const REQUEST_MAX: Duration = Duration::from_mins(1);
 const BYTES_A_SECOND_MIN: u64 = 32 << 10;
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
