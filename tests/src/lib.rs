@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod corpus;
 pub mod database;
 pub mod generate;
+pub mod objects;
 pub mod project;
 pub mod servers;
 

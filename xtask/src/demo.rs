@@ -20,13 +20,19 @@ pub(crate) fn run() -> Result<()> {
     fs::create_dir_all(&demo)?;
     let config = demo.join("litmus-host.toml");
     let stores = stores()?;
-    fs::write(&config, configuration(&stores, &demo.join("litmus.db")))?;
+    fs::write(&config, configuration(&stores, &demo.join("litmus.db"), &demo.join("objects")))?;
 
     let host = Profile::Debug.folder().join("litmus-host");
     let arguments = ["--config", &near(&config), "--state-dir", &near(&demo.join("state"))].map(str::to_owned);
     println!("\n$ {} {} --quiet", near(&host), arguments.join(" "));
     process::run(Command::new(&host).args(&arguments).arg("--quiet").current_dir(root()))?;
     show(&demo.join("litmus.db")).map_err(|error| format!("{}: {error}", demo.join("litmus.db").display()))?;
+    let objects = demo.join("objects");
+    let (files, bytes) = count(&objects).map_err(|error| format!("{}: {error}", objects.display()))?;
+    println!(
+        "\n{}: {files} objects, {bytes} bytes: every sealed file as it is, and what runs refer to.",
+        near(&objects)
+    );
 
     let (host, demo, arguments) = (near(&host), near(&demo), arguments.join(" "));
     println!(
@@ -35,6 +41,7 @@ pub(crate) fn run() -> Result<()> {
   rm -r {demo}     and again: everything from the start
   {host} status {arguments}
   {host} --data-dir YOUR/data --plugin sqlite.so --set path=out.db
+  {host} --data-dir YOUR/data --plugin cloud.so --set uri=s3://BUCKET
   sqlite3 -box {demo}/litmus.db \"SELECT dut_serial, measurement_name, measurement_value, measurement_units FROM run_rows WHERE measurement_outcome = 'failed' LIMIT 9\""
     );
     Ok(())
@@ -56,18 +63,21 @@ fn stores() -> Result<Vec<PathBuf>> {
     if found.is_empty() { Err(format!("{} holds no data dir", corpus.display()).into()) } else { Ok(found) }
 }
 
-/// One sink, and every data dir as a store of its own.
-fn configuration(stores: &[PathBuf], database: &Path) -> String {
+/// Two sinks, and every data dir as a store of its own.
+fn configuration(stores: &[PathBuf], database: &Path, objects: &Path) -> String {
     let text = |value: &str| serde_json::Value::from(value).to_string();
     let path = |path: &Path| text(&path.to_string_lossy());
-    let mut toml =
-        String::from("# Written by `cargo xtask demo`: real run files of every release, into one SQLite file.\n");
+    let mut toml = String::from(
+        "# Written by `cargo xtask demo`: real run files of every release, into one SQLite file\n# and a folder of objects.\n",
+    );
     for store in stores {
         let parts: Vec<_> = store.iter().rev().skip(1).take(2).map(|part| part.to_string_lossy()).collect();
         let name = format!("{}-{}", parts[1], parts[0]);
         toml.extend(["[[store]]\nname = ", &text(&name), "\npath = ", &path(store), "\n\n"]);
     }
-    toml.extend(["[[sink]]\nname = \"demo\"\nplugin = \"sqlite.so\"\nconfig = { path = ", &path(database), " }\n"]);
+    toml.extend(["[[sink]]\nname = \"demo\"\nplugin = \"sqlite.so\"\nconfig = { path = ", &path(database), " }\n\n"]);
+    let uri = text(&format!("file://{}", objects.to_string_lossy()));
+    toml.extend(["[[sink]]\nname = \"objects\"\nplugin = \"cloud.so\"\nconfig = { uri = ", &uri, " }\n"]);
     toml
 }
 
@@ -93,6 +103,25 @@ fn show(database: &Path) -> Result<()> {
                 sum(outcome = 'failed') AS failed, sum(outcome NOT IN ('passed', 'failed')) AS other
          FROM test_runs GROUP BY 1 ORDER BY 1",
     )
+}
+
+/// Files and bytes below a folder, the sink's own left out.
+fn count(folder: &Path) -> io::Result<(u64, u64)> {
+    let (mut files, mut bytes) = (0, 0);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            if entry.file_name() != ".litmus" {
+                let (more_files, more_bytes) = count(&entry.path())?;
+                files += more_files;
+                bytes += more_bytes;
+            }
+        } else {
+            files += 1;
+            bytes += entry.metadata()?.len();
+        }
+    }
+    Ok((files, bytes))
 }
 
 /// Prints a query's answer, numbers to the right.

@@ -1,5 +1,5 @@
-//! `cargo xtask servers`: the real servers that tests start. What is installed is used; the rest is unpacked from Debian's
-//! packages into `target/servers`, without root and with nothing system-wide.
+//! `cargo xtask servers`: the real servers that tests start. What is installed is used; the rest comes from Debian's packages,
+//! PyPI or npm into `target/servers`, without root and with nothing system-wide.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,17 +14,44 @@ struct Server {
     name: &'static str,
     /// Installed if one of these is there; `*` stands for one path part.
     programs: &'static [&'static str],
-    /// The Debian packages that bring it; what they depend on comes along.
-    packages: &'static [&'static str],
+    /// The packages that bring it; what they depend on comes along.
+    packages: From,
 }
 
-const SERVERS: &[Server] =
-    &[Server { name: "postgresql", programs: &["usr/lib/postgresql/*/bin/postgres"], packages: &["postgresql"] }];
+/// Where packages come from.
+enum From {
+    Debian(&'static [&'static str]),
+    PyPi(&'static str),
+    Npm(&'static str),
+}
+
+const SERVERS: &[Server] = &[
+    Server {
+        name: "postgresql",
+        programs: &["usr/lib/postgresql/*/bin/postgres"],
+        packages: From::Debian(&["postgresql"]),
+    },
+    Server { name: "moto", programs: &["bin/moto_server"], packages: From::PyPi("moto[server]==5.2.*") },
+    Server { name: "azurite", programs: &["node_modules/.bin/azurite-blob"], packages: From::Npm("azurite@3") },
+    Server {
+        name: "gcp-storage-emulator",
+        programs: &["bin/gcp-storage-emulator"],
+        packages: From::PyPi("gcp-storage-emulator"),
+    },
+    // Found by its TLS driver, which is a package of its own.
+    Server {
+        name: "rsyslog",
+        programs: &["usr/lib/*/rsyslog/lmnsd_gtls.so"],
+        packages: From::Debian(&["rsyslog", "rsyslog-gnutls"]),
+    },
+    // With loggen, which the benchmark of the syslog sink compares with.
+    Server { name: "syslog-ng", programs: &["usr/sbin/syslog-ng"], packages: From::Debian(&["syslog-ng-core"]) },
+];
 
 pub(crate) fn run() -> Result<()> {
     for server in SERVERS {
         let into = root().join("target/servers").join(server.name);
-        if server.is_in(Path::new("/")) {
+        if server.is_in(Path::new("/")) || server.is_on_path() {
             println!("{}: installed", server.name);
         } else if server.is_in(&into) {
             println!("{}: in {}", server.name, into.display());
@@ -41,22 +68,43 @@ impl Server {
         self.programs.iter().any(|program| !matching(folder, program).is_empty())
     }
 
+    fn is_on_path(&self) -> bool {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let names = || self.programs.iter().filter_map(|program| Path::new(program).file_name());
+        std::env::split_paths(&path).any(|folder| names().any(|name| folder.join(name).is_file()))
+    }
+
     fn unpack(&self, into: &Path) -> Result<()> {
-        let apt = Apt::new(&root().join("target/servers/apt"))?;
-        apt.update()?;
-        let downloads = into.with_extension("download");
-        fs::create_dir_all(&downloads)?;
-        let packages = apt.missing(self.packages)?;
-        process::run(apt.command("apt-get").arg("download").args(packages).current_dir(&downloads))?;
-        for package in fs::read_dir(&downloads)? {
-            process::run(Command::new("dpkg").arg("-x").arg(package?.path()).arg(into))?;
+        match self.packages {
+            From::Debian(packages) => Self::unpack_debian(packages, into)?,
+            From::PyPi(package) => {
+                let arguments = ["-m", "pip", "install", "--quiet", "--target"];
+                process::run(Command::new("python3").args(arguments).arg(into).arg(package))?;
+            }
+            From::Npm(package) => {
+                let arguments = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];
+                process::run(Command::new("npm").args(arguments).arg(into).arg(package))?;
+            }
         }
-        fs::remove_dir_all(&downloads)?;
         if self.is_in(into) {
             Ok(())
         } else {
             Err(format!("the packages do not hold {}", self.programs.join(", ")).into())
         }
+    }
+
+    fn unpack_debian(packages: &[&str], into: &Path) -> Result<()> {
+        let apt = Apt::new(&root().join("target/servers/apt"))?;
+        apt.update()?;
+        let downloads = into.with_extension("download");
+        fs::create_dir_all(&downloads)?;
+        let packages = apt.missing(packages)?;
+        process::run(apt.command("apt-get").arg("download").args(packages).current_dir(&downloads))?;
+        for package in fs::read_dir(&downloads)? {
+            process::run(Command::new("dpkg").arg("-x").arg(package?.path()).arg(into))?;
+        }
+        fs::remove_dir_all(&downloads)?;
+        Ok(())
     }
 }
 

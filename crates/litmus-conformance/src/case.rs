@@ -2,6 +2,7 @@
 
 use litmus_core::Capabilities;
 
+use crate::Declaration;
 use crate::bench::Bench;
 
 /// What a case answers: why the promise is broken.
@@ -22,9 +23,9 @@ pub struct Case {
 }
 
 impl Case {
-    /// The first capability that the case needs and the plugin does not declare.
-    pub fn lacks(&self, declared: &Capabilities) -> Option<Need> {
-        self.needs.iter().copied().find(|need| !need.is_met(declared))
+    /// The first thing that the case needs and neither the plugin nor its `conformance.toml` declares.
+    pub fn lacks(&self, declared: &Capabilities, declaration: &Declaration) -> Option<Need> {
+        self.needs.iter().copied().find(|need| !need.is_met(declared, declaration))
     }
 }
 
@@ -39,6 +40,8 @@ pub enum Need {
     DryRun,
     /// More than one thread may be inside `deliver`.
     Concurrent,
+    /// `conformance.toml` says how to see at the backend what arrived; for sinks that cannot audit.
+    ReadBack,
 }
 
 impl Need {
@@ -49,15 +52,17 @@ impl Need {
             Self::Audit => "audit",
             Self::DryRun => "dry_run",
             Self::Concurrent => "max_concurrent_delivers > 1",
+            Self::ReadBack => "read_back",
         }
     }
 
-    const fn is_met(self, declared: &Capabilities) -> bool {
+    const fn is_met(self, declared: &Capabilities, declaration: &Declaration) -> bool {
         match self {
             Self::Dedup => declared.dedup,
             Self::Audit => declared.audit,
             Self::DryRun => declared.dry_run,
             Self::Concurrent => declared.max_concurrent_delivers > 1,
+            Self::ReadBack => declaration.read_back.is_some(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +19,9 @@ pub struct Declaration {
     /// The server that the plugin is tested against, where it needs one.
     #[serde(default)]
     pub backend: Option<Backend>,
+    /// How to see at the backend that runs arrived, for a sink that cannot audit.
+    #[serde(default)]
+    pub read_back: Option<ReadBack>,
     /// The sink's configuration. In a text `{dir}` stands for an empty folder that is a destination of its own, `{name}` for
     /// a name (letter, then letters and digits) of its own, and `{backend.KEY}` for what the backend said of itself.
     pub config: Value,
@@ -31,6 +34,15 @@ pub struct Backend {
     /// A program, beside the suite or on `PATH`, and its arguments. It prints one line, a JSON object of texts, once the server
     /// is ready, and ends the server when its standard input is closed.
     pub command: Vec<String>,
+}
+
+/// Where the backend shows what arrived.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadBack {
+    /// A text file of the backend: once a run has arrived, a line of it holds the run's id and the destination's `{name}`,
+    /// which the configuration must send along. Filled in as the configuration is.
+    pub file: String,
 }
 
 const fn default_case_seconds_max() -> u64 {
@@ -59,15 +71,26 @@ impl Declaration {
 
     /// The configuration of the destination that lies in this folder, at a backend that said these values of itself.
     pub fn config_in(&self, folder: &Path, backend: &BTreeMap<String, String>) -> Value {
-        let mut values = vec![("{dir}".to_owned(), folder.to_string_lossy().into_owned())];
-        values.push(("{name}".to_owned(), name_of(folder)));
-        values.extend(backend.iter().map(|(key, value)| (format!("{{backend.{key}}}"), value.clone())));
-        fill(&self.config, &values)
+        fill(&self.config, &values_of(folder, backend))
+    }
+
+    /// The backend's file that shows what arrived at the destination that lies in this folder.
+    pub(crate) fn read_back_in(&self, folder: &Path, backend: &BTreeMap<String, String>) -> Option<PathBuf> {
+        let file = fill(&self.read_back.as_ref()?.file.clone().into(), &values_of(folder, backend));
+        file.as_str().map(PathBuf::from)
     }
 }
 
+/// What each `{…}` stands for.
+fn values_of(folder: &Path, backend: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let mut values = vec![("{dir}".to_owned(), folder.to_string_lossy().into_owned())];
+    values.push(("{name}".to_owned(), name_of(folder)));
+    values.extend(backend.iter().map(|(key, value)| (format!("{{backend.{key}}}"), value.clone())));
+    values
+}
+
 /// A name that no other folder has: servers are shared by all cases, each with its own destinations.
-fn name_of(folder: &Path) -> String {
+pub(crate) fn name_of(folder: &Path) -> String {
     let mut hasher = DefaultHasher::new();
     folder.hash(&mut hasher);
     format!("c{:016x}", hasher.finish())

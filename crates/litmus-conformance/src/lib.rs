@@ -17,6 +17,6 @@ mod source;
 
 pub use case::{Case, Need};
 pub use cases::cases;
-pub use declaration::{Backend, Declaration, DeclarationError};
+pub use declaration::{Backend, Declaration, DeclarationError, ReadBack};
 pub use report::{Counts, Outcome, Report, Verdict};
 pub use runner::{Suite, description, run_all, run_case};

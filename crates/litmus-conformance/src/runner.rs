@@ -44,7 +44,7 @@ pub fn run_all(suite: &Suite, mut see: impl FnMut(&Outcome)) -> Result<Report, S
     let mut outcomes = Vec::new();
     for case in cases().into_iter().filter(chosen) {
         let started = Instant::now();
-        let verdict = match case.lacks(&description.capabilities) {
+        let verdict = match case.lacks(&description.capabilities, &declaration) {
             Some(need) => Verdict::Skipped(need),
             None => child(suite, &case, values, Duration::from_secs(declaration.case_seconds_max))?,
         };

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 mod batch;
 mod encode;
+mod hash;
+mod json;
 mod row;
 
 pub use batch::BatchDigester;

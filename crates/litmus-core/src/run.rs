@@ -132,13 +132,43 @@ impl FromStr for Rank {
     }
 }
 
+/// Revisions of one run that a destination remembers as older than the one it holds.
+const LINEAGE_MAX: usize = 64;
+
 /// What a destination holds of a run already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The revision held.
     pub sha256: Sha256,
     /// Its rank, as kept beside it.
     pub rank: Rank,
+    /// Revisions known to be older, whatever their rank, as kept beside it: another host may still have one of them.
+    pub supersedes: Vec<Sha256>,
+}
+
+impl Held {
+    /// What to keep beside a revision that is written in the place of `before`.
+    pub fn new(sha256: Sha256, rank: Rank, supersedes: &[Sha256], before: Option<&Self>) -> Self {
+        let mut older = supersedes.to_vec();
+        // What was older than an ancestor is older than this; what merely ranked lower may yet come back with a better claim.
+        if let Some(before) = before.filter(|before| supersedes.contains(&before.sha256)) {
+            older.extend(before.supersedes.iter().copied());
+        }
+        let mut seen = std::collections::HashSet::from([sha256]);
+        older.retain(|revision| seen.insert(*revision));
+        older.truncate(LINEAGE_MAX);
+        Self { sha256, rank, supersedes: older }
+    }
+
+    /// The older revisions as a text for one column: sha256s with a space between.
+    pub fn lineage(&self) -> String {
+        self.supersedes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Reads what [`Self::lineage`] wrote.
+    pub fn parse_lineage(text: &str) -> Option<Vec<Sha256>> {
+        text.split_whitespace().map(|sha256| sha256.parse().ok()).collect()
+    }
 }
 
 /// What a sink does with a run, given what it holds.
@@ -163,6 +193,7 @@ pub fn decide(held: Option<&Held>, sha256: &Sha256, rank: &Rank, supersedes: &[S
         Some(_) if force => Decision::Replace,
         Some(held) if held.sha256 == *sha256 => Decision::AlreadyPresent,
         Some(held) if supersedes.contains(&held.sha256) => Decision::Replace,
+        Some(held) if held.supersedes.contains(sha256) => Decision::Superseded,
         Some(held) if *rank > held.rank => Decision::Replace,
         Some(_) => Decision::Superseded,
     }
@@ -238,6 +269,8 @@ pub enum AttachmentState {
     Present {
         /// Relative to the data dir.
         path: String,
+        /// The same, absolute: where a sink that moves files opens it.
+        file: String,
         /// In bytes.
         size: u64,
     },
@@ -275,7 +308,7 @@ mod tests {
         #[test]
         fn two_destinations_settle_on_the_same_revision_in_either_order(a in rank(), b in rank()) {
             let settle = |first: Rank, second: Rank| {
-                let held = Held { sha256: first.sha256, rank: first };
+                let held = Held::new(first.sha256, first, &[], None);
                 match decide(Some(&held), &second.sha256, &second, &[], false) {
                     Decision::Replace => second.sha256,
                     _ => first.sha256,
@@ -286,10 +319,29 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_saw_a_replacement_and_one_that_did_not_settle_alike_in_either_order() {
+        let rank = |n: u8| Rank { finished: true, ended_at_us: Some(5), rows: 9, sha256: Sha256([n; 32]) };
+        // 9 was replaced by 1 at one host; the other has 9 alone, and it ranks higher.
+        let (old, new) = (rank(9), rank(1));
+        let first = Held::new(old.sha256, old, &[], None);
+        assert_eq!(decide(Some(&first), &new.sha256, &new, &[old.sha256], false), Decision::Replace);
+        let second = Held::new(new.sha256, new, &[old.sha256], Some(&first));
+        assert_eq!(decide(Some(&second), &old.sha256, &old, &[], false), Decision::Superseded);
+        let kept = Held { supersedes: Held::parse_lineage(&second.lineage()).unwrap(), ..second.clone() };
+        assert_eq!(kept, second);
+        // A third revision remembers the first through the second.
+        let third = Held::new(Sha256([3; 32]), rank(3), &[new.sha256], Some(&second));
+        assert_eq!(third.supersedes, [new.sha256, old.sha256]);
+        // Bytes that came back to the place of their successor are the newest, and say so themselves.
+        assert_eq!(decide(Some(&second), &old.sha256, &old, &[new.sha256], false), Decision::Replace);
+        assert_eq!(Held::parse_lineage("nonsense"), None);
+    }
+
+    #[test]
     fn lineage_beats_rank_and_a_known_revision_is_present() {
         let low = Rank { finished: false, ended_at_us: None, rows: 1, sha256: Sha256([1; 32]) };
         let high = Rank { finished: true, ended_at_us: Some(5), rows: 9, sha256: Sha256([2; 32]) };
-        let held = Held { sha256: high.sha256, rank: high };
+        let held = Held::new(high.sha256, high, &[], None);
         assert_eq!(decide(None, &low.sha256, &low, &[], false), Decision::Insert);
         assert_eq!(decide(Some(&held), &low.sha256, &low, &[], false), Decision::Superseded);
         assert_eq!(decide(Some(&held), &low.sha256, &low, &[high.sha256], false), Decision::Replace);

@@ -26,9 +26,10 @@ pub fn statements(dialect: &dyn Dialect) -> Vec<String> {
     let create = |table: &str, columns: &[String]| {
         format!("CREATE TABLE IF NOT EXISTS {} ({})", dialect.table(table), columns.join(", "))
     };
-    let deliveries: Vec<_> = ["sha256", "rank", "tables", "conversions", "extra", "plugin_version", "delivered_at"]
-        .map(|name| column(name, ""))
-        .into();
+    let deliveries: Vec<_> =
+        ["sha256", "rank", "supersedes", "tables", "conversions", "extra", "plugin_version", "delivered_at"]
+            .map(|name| column(name, ""))
+            .into();
     vec![
         create(META, &[column("key", " PRIMARY KEY"), column("value", "")]),
         create(

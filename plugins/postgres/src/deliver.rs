@@ -25,6 +25,8 @@ use crate::{fault, schema};
 const GROUP_BYTES: usize = 6 << 20;
 /// Rows of a file from which a run is streamed.
 const STREAMED_ROWS: u64 = 10_000;
+/// Encoded bytes of one run beyond which it is streamed after all: long texts, few rows.
+const RUN_BYTES_MAX: usize = 16 << 20;
 /// Encoded bytes of a streamed run's table that are sent at once.
 const STREAMED_BYTES: usize = 512 << 10;
 /// Runs at fault in a batch after which each of the others is tried by itself.
@@ -126,6 +128,7 @@ pub(crate) fn deliver<R: Incoming>(
         faults: 0,
         races: 0,
         alone: BTreeSet::new(),
+        streamed: BTreeSet::new(),
     };
     while !batch.pending.is_empty() {
         (session.check)()?;
@@ -174,6 +177,8 @@ pub(crate) fn wanted(streams: &[(Table, TableStream)]) -> Vec<Wanted> {
 enum Fault {
     Run(SinkError),
     Batch(SinkError),
+    /// It is no fault: the run must be streamed.
+    TooLarge,
 }
 
 /// A run, encoded.
@@ -196,6 +201,8 @@ struct Batch<'a, R> {
     races: usize,
     /// Runs that go by themselves: one of them is at fault, and the server did not say which.
     alone: BTreeSet<usize>,
+    /// Runs that turned out too large to be held.
+    streamed: BTreeSet<usize>,
 }
 
 impl<R: Incoming> Batch<'_, R> {
@@ -230,7 +237,7 @@ impl<R: Incoming> Batch<'_, R> {
     }
 
     fn is_streamed(&self, at: usize) -> bool {
-        self.runs[at].rank().rows >= STREAMED_ROWS
+        self.runs[at].rank().rows >= STREAMED_ROWS || self.streamed.contains(&at)
     }
 
     /// Runs that fit into memory together.
@@ -252,6 +259,10 @@ impl<R: Incoming> Batch<'_, R> {
                     (self.session.check)()?;
                     writers.iter_mut().zip(marks).for_each(|(writer, mark)| writer.roll_back(mark));
                     self.done(at, Report::failed(&error));
+                }
+                Err(Fault::TooLarge) => {
+                    writers.iter_mut().zip(marks).for_each(|(writer, mark)| writer.roll_back(mark));
+                    self.streamed.insert(at);
                 }
                 Err(Fault::Batch(error)) => return Err(error),
             }
@@ -288,6 +299,7 @@ impl<R: Incoming> Batch<'_, R> {
             Ok(streams) => self.write_streamed(&mut encoded[0], streams),
             Err(Fault::Run(error)) => Err(FailureOr::Run(error)),
             Err(Fault::Batch(error)) => return Err(error),
+            Err(Fault::TooLarge) => unreachable!("opening a run encodes nothing"),
         };
         match result {
             Ok(()) => self.settled(encoded, Ok(())),
@@ -335,7 +347,8 @@ impl<R: Incoming> Batch<'_, R> {
 
     fn row(&self, at: usize, receipt: Receipt) -> Row {
         let run = &self.runs[at];
-        Row { run_id: run.run_id(), held: Held { sha256: run.sha256(), rank: run.rank() }, receipt }
+        let before = self.delivery(at).map(|delivery| &delivery.held);
+        Row { run_id: run.run_id(), held: Held::new(run.sha256(), run.rank(), run.supersedes(), before), receipt }
     }
 
     /// The revisions that these runs replace.
@@ -393,10 +406,14 @@ impl<R: Incoming> Batch<'_, R> {
         let mut receipt = self.session.receipt();
         for ((table, stream), writer) in streams.into_iter().zip(writers) {
             let known = self.catalog.table(table);
+            let before = writer.bytes();
             writer.begin(at, run_id, &stream.schema(), known).map_err(Fault::Run)?;
             for batch in stream {
                 let batch = batch.map_err(|error| Fault::Run(unreadable(run_id, table, &error)))?;
                 writer.batch(run_id, &batch, known).map_err(Fault::Run)?;
+                if writer.bytes() - before > RUN_BYTES_MAX {
+                    return Err(Fault::TooLarge);
+                }
             }
             add(&mut receipt, table, writer.end());
         }

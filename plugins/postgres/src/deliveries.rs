@@ -31,7 +31,7 @@ pub(crate) fn look_up(
     let settings = session.settings;
     let ids: Vec<String> = run_ids.iter().map(ToString::to_string).collect();
     let sql = format!(
-        "SELECT run_id::text, sha256, rank, tables::text, conversions::text, extra::text FROM {} WHERE run_id = ANY (($1::text[])::uuid[])",
+        "SELECT run_id::text, sha256, rank, tables::text, conversions::text, extra::text, supersedes FROM {} WHERE run_id = ANY (($1::text[])::uuid[])",
         settings.dialect.table(DELIVERIES)
     );
     let found = link.run(session.runtime, session.check, "reading litmus_deliveries", async |client| {
@@ -40,7 +40,7 @@ pub(crate) fn look_up(
     let delivery = |row: &tokio_postgres::Row| {
         let run_id: RunId = row.get::<_, &str>(0).parse().expect("a uuid is one");
         let parsed = row.get::<_, &str>(1).parse().ok().zip(row.get::<_, &str>(2).parse().ok());
-        let Some((sha256, rank)) = parsed else {
+        let Some(((sha256, rank), supersedes)) = parsed.zip(Held::parse_lineage(row.get(6))) else {
             let why = format!(
                 "{}: {DELIVERIES} says of run {run_id} what is no sha256 and rank\nhint: delete that row; the run is delivered again",
                 link.place
@@ -57,7 +57,7 @@ pub(crate) fn look_up(
                 .collect(),
             ..Receipt::default()
         };
-        (run_id, Ok(Delivery { held: Held { sha256, rank }, receipt }))
+        (run_id, Ok(Delivery { held: Held { sha256, rank, supersedes }, receipt }))
     };
     Ok(found.iter().map(delivery).collect())
 }
@@ -81,6 +81,7 @@ pub(crate) fn insert(session: &Session<'_>, link: &mut Link, given: &[Row]) -> R
         column(&|row| row.run_id.to_string()),
         column(&|row| row.held.sha256.to_string()),
         column(&|row| row.held.rank.encode()),
+        column(&|row| row.held.lineage()),
         column(&|row| json(&row.receipt.tables)),
         column(&|row| json(&row.receipt.conversions)),
         column(&|row| {
@@ -89,19 +90,20 @@ pub(crate) fn insert(session: &Session<'_>, link: &mut Link, given: &[Row]) -> R
     ];
     let version = env!("CARGO_PKG_VERSION");
     let sql = format!(
-        "INSERT INTO {} (run_id, sha256, rank, tables, conversions, extra, plugin_version, delivered_at) \
-         SELECT run_id::uuid, sha256, rank, tables::jsonb, conversions::jsonb, extra::jsonb, $7, pg_catalog.now() \
-         FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY \
-         AS given (run_id, sha256, rank, tables, conversions, extra, place) ORDER BY place \
+        "INSERT INTO {} (run_id, sha256, rank, supersedes, tables, conversions, extra, plugin_version, delivered_at) \
+         SELECT run_id::uuid, sha256, rank, supersedes, tables::jsonb, conversions::jsonb, extra::jsonb, $8, pg_catalog.now() \
+         FROM unnest($1, $2, $3, $4, $5, $6, $7) WITH ORDINALITY \
+         AS given (run_id, sha256, rank, supersedes, tables, conversions, extra, place) ORDER BY place \
          ON CONFLICT (run_id) DO NOTHING RETURNING run_id::text",
         session.settings.dialect.table(DELIVERIES)
     );
-    let [run_ids, sha256s, ranks, tables, conversions, extras] = &columns;
+    let [run_ids, sha256s, ranks, lineages, tables, conversions, extras] = &columns;
     let found = link.run(session.runtime, session.check, "claiming runs", async |client| {
-        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 7] = [
+        let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 8] = [
             (run_ids, Type::TEXT_ARRAY),
             (sha256s, Type::TEXT_ARRAY),
             (ranks, Type::TEXT_ARRAY),
+            (lineages, Type::TEXT_ARRAY),
             (tables, Type::TEXT_ARRAY),
             (conversions, Type::TEXT_ARRAY),
             (extras, Type::TEXT_ARRAY),

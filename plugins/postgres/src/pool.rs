@@ -42,9 +42,14 @@ impl Pool {
             loop {
                 tokio::time::sleep(IDLE_CHECK).await;
                 let Some(pool) = pool.upgrade() else { return };
-                pool.state().idle.retain(|(link, since)| link.is_good() && since.elapsed() < IDLE_MAX);
+                pool.expire(IDLE_MAX);
             }
         });
+    }
+
+    /// Closes what has been idle for so long.
+    pub(crate) fn expire(&self, after: Duration) {
+        self.state().idle.retain(|(link, since)| link.is_good() && since.elapsed() < after);
     }
 
     /// Starts anew, with one connection; what the host was told of the destination is what later ones must find.

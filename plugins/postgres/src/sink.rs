@@ -23,7 +23,7 @@ pub(crate) struct PostgresSink {
     settings: Settings,
     /// Started at the first use: an offline check starts no thread.
     runtime: RwLock<Option<Arc<Runtime>>>,
-    pool: Arc<Pool>,
+    pub(crate) pool: Arc<Pool>,
     memory: Memory,
 }
 

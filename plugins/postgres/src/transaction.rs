@@ -67,7 +67,7 @@ impl<'a> Transaction<'a> {
         claims: &[Row],
         replaced: &[Row],
     ) -> Result<Self, Failure> {
-        let transaction = Self { session, link, done: false };
+        let mut transaction = Self { session, link, done: false };
         let begin = schema::begin(session.settings);
         transaction.link.execute(session.runtime, session.check, "beginning", &begin)?;
         for row in replaced {
@@ -87,7 +87,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Also where nothing is replaced: rows may be left whose note somebody deleted.
-    fn delete_rows(&self, run_ids: &[RunId]) -> Result<(), Failure> {
+    fn delete_rows(&mut self, run_ids: &[RunId]) -> Result<(), Failure> {
         // Borrowed apart, so that all five go out in one breath, in the order in which everybody takes the tables.
         let ids: Vec<String> = run_ids.iter().map(ToString::to_string).collect();
         let statements = Table::ALL.map(|table| {
@@ -102,9 +102,10 @@ impl<'a> Transaction<'a> {
             };
             try_join_all(statements.iter().map(one)).await
         };
-        match wait(self.session.runtime, self.session.check, all)? {
-            Ok(_) => Ok(()),
-            Err(failure) => Err(Failure::Batch(error::of(&failure, &self.link.place, "deleting superseded rows"))),
+        match wait(self.session.runtime, self.session.check, all) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(failure)) => Err(Failure::Batch(self.link.failed(&failure, "deleting superseded rows"))),
+            Err(stopped) => Err(self.stopped(stopped)),
         }
     }
 

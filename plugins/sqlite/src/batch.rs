@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use arrow::record_batch::RecordBatchReader as _;
 use litmus_core::digest::Digests;
 use litmus_core::{
-    Decision, Grade, Rank, Receipt, Report, Run, RunId, Sha256, SinkError, Status, Table, TableStream, decide,
+    Decision, Grade, Held, Rank, Receipt, Report, Run, RunId, Sha256, SinkError, Status, Table, TableStream, decide,
 };
 use litmus_sql::bookkeeping::{self, DELIVERIES};
 use litmus_sql::{Catalog, Planner, SchemaPolicy, Wanted, quoted, sql_table, timestamp};
@@ -240,7 +240,8 @@ impl Batch<'_> {
             self.execute(&statement)?;
         }
         self.execute("SAVEPOINT run")?;
-        match self.write(catalog, run, streams, decision == Decision::Replace) {
+        let before = delivery.as_ref().map(|delivery| &delivery.held).filter(|_| decision == Decision::Replace);
+        match self.write(catalog, run, streams, before) {
             Ok(receipt) => {
                 self.execute("RELEASE run")?;
                 Ok(Report::done(Status::Delivered, receipt))
@@ -261,7 +262,7 @@ impl Batch<'_> {
         catalog: &Catalog,
         run: &impl Incoming,
         streams: Vec<(Table, TableStream)>,
-        replacing: bool,
+        replaced: Option<&Held>,
     ) -> Result<Receipt, Failure> {
         let failed = |error| Failure::Batch(error::of(error, &self.settings.path, "writing"));
         // Also where nothing is noted: rows may be left whose note somebody deleted.
@@ -270,7 +271,7 @@ impl Batch<'_> {
             let mut statement = self.connection.prepare_cached(&sql).map_err(failed)?;
             statement.execute([run.run_id().to_string()]).map_err(failed)?;
         }
-        if replacing {
+        if replaced.is_some() {
             litmus_core::failpoint("replacing");
         }
         let check = || self.patience.check();
@@ -295,22 +296,24 @@ impl Batch<'_> {
             location: Some(self.settings.destination_id()),
             ..Receipt::default()
         };
-        self.note(run, &receipt).map_err(failed)?;
+        self.note(run, &receipt, replaced).map_err(failed)?;
         Ok(receipt)
     }
 
     /// The run's row in `litmus_deliveries`.
-    fn note(&self, run: &impl Incoming, receipt: &Receipt) -> rusqlite::Result<()> {
+    fn note(&self, run: &impl Incoming, receipt: &Receipt, replaced: Option<&Held>) -> rusqlite::Result<()> {
+        let held = Held::new(run.sha256(), run.rank(), run.supersedes(), replaced);
         let sql = format!(
             "INSERT OR REPLACE INTO {DELIVERIES} \
-             (run_id, sha256, rank, tables, conversions, extra, plugin_version, delivered_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+             (run_id, sha256, rank, supersedes, tables, conversions, extra, plugin_version, delivered_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
         );
         let json = |map: serde_json::Result<String>| map.expect("a map with text keys is JSON");
         self.connection.prepare_cached(&sql)?.execute(params![
             run.run_id().to_string(),
-            run.sha256().to_string(),
-            run.rank().encode(),
+            held.sha256.to_string(),
+            held.rank.encode(),
+            held.lineage(),
             json(serde_json::to_string(&receipt.tables)),
             json(serde_json::to_string(&receipt.conversions)),
             json(serde_json::to_string(&receipt.extra)),

@@ -322,17 +322,19 @@ pub(crate) fn delivery(connection: &Connection, path: &Path, run_id: RunId) -> R
     if !has_table(connection, DELIVERIES).map_err(failed)? {
         return Ok(None);
     }
-    let sql = format!("SELECT sha256, rank, tables, conversions, extra FROM {DELIVERIES} WHERE run_id = ?1");
+    let sql =
+        format!("SELECT sha256, rank, supersedes, tables, conversions, extra FROM {DELIVERIES} WHERE run_id = ?1");
     let mut statement = connection.prepare_cached(&sql).map_err(failed)?;
-    let text = |row: &rusqlite::Row<'_>| -> rusqlite::Result<[String; 5]> {
-        Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
+    let text = |row: &rusqlite::Row<'_>| -> rusqlite::Result<[String; 6]> {
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?])
     };
-    let Some([sha256, rank, tables, conversions, extra]) =
+    let Some([sha256, rank, supersedes, tables, conversions, extra]) =
         statement.query_row([run_id.to_string()], text).optional().map_err(failed)?
     else {
         return Ok(None);
     };
-    let (Ok(sha256), Ok(rank)) = (sha256.parse(), rank.parse()) else {
+    let (Ok(sha256), Ok(rank), Some(supersedes)) = (sha256.parse(), rank.parse(), Held::parse_lineage(&supersedes))
+    else {
         return Err(SinkError::new(
             Status::Conflict,
             format!(
@@ -341,5 +343,5 @@ pub(crate) fn delivery(connection: &Connection, path: &Path, run_id: RunId) -> R
             ),
         ));
     };
-    Ok(Some(Delivery { held: Held { sha256, rank }, tables, conversions, extra }))
+    Ok(Some(Delivery { held: Held { sha256, rank, supersedes }, tables, conversions, extra }))
 }

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use litmus_tests::servers::Postgres;
+use litmus_tests::servers::{ACCOUNT, Azurite, BUCKET, CONTAINER, KEY, Postgres, Rsyslog, Rsyslogs, S3};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -13,8 +13,26 @@ fn main() -> ExitCode {
             let server = Postgres::start();
             serve(&json!({ "url": server.url(), "bin": server.bin() }), server)
         }
+        Some(name @ ("rsyslog" | "rsyslog-lines")) => {
+            let server = Rsyslog::start_with(Rsyslogs { raw: name == "rsyslog-lines", ..Rsyslogs::default() });
+            let at = server.at();
+            let values =
+                json!({ "tcp": at.tcp(), "tls": at.tls(), "ca_file": at.authority.ca_file(), "received": at.output() });
+            serve(&values, server)
+        }
+        Some("s3") => {
+            let server = S3::start();
+            serve(&json!({ "endpoint": server.endpoint(), "bucket": BUCKET }), server)
+        }
+        Some("azurite") => {
+            let server = Azurite::start();
+            let values = json!({
+                "endpoint": server.endpoint(), "container": CONTAINER, "account": ACCOUNT, "key": KEY,
+            });
+            serve(&values, server)
+        }
         other => {
-            eprintln!("error: there is no server {other:?}; there are: postgres");
+            eprintln!("error: there is no server {other:?}; there are: postgres, rsyslog, rsyslog-lines, s3, azurite");
             ExitCode::from(2)
         }
     }

@@ -1,7 +1,15 @@
 //! Real servers for tests: each test starts its own on a free loopback port, with its data in a temporary folder, and ends
 //! it. A program that is installed is used; else what `cargo xtask servers` unpacked into `target/servers`.
 
+pub mod certificates;
+mod rsyslog;
+pub mod syslog;
+mod syslog_ng;
+mod azurite;
+mod gcs;
 mod postgres;
+mod proxy;
+mod s3;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -11,7 +19,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+pub use azurite::{ACCOUNT, Azurite, CONTAINER, KEY};
+pub use gcs::Gcs;
 pub use postgres::Postgres;
+pub use rsyslog::{Rsyslog, Rsyslogs};
+pub use syslog_ng::SyslogNg;
+pub use proxy::{Fate, Passing, Proxy};
+pub use s3::{BUCKET, S3};
 
 /// How long a server may take to start or to end.
 pub const PATIENCE: Duration = Duration::from_mins(1);

@@ -116,10 +116,14 @@ fn digesters(server: &Postgres, table: Table) -> BTreeMap<String, RowDigester> {
     let name = if table == Table::Runs { "test_runs" } else { table.name() };
     let columns = rows(
         server,
-        &format!("SELECT column_name, canonical_name, kind FROM litmus.litmus_columns WHERE table_name = '{name}' ORDER BY ordinal"),
+        &format!(
+            "SELECT column_name, canonical_name, kind FROM litmus.litmus_columns WHERE table_name = '{name}' ORDER BY ordinal"
+        ),
     );
-    let columns: Vec<[String; 3]> =
-        columns.into_iter().map(|row| row.into_iter().flatten().collect::<Vec<_>>().try_into().expect("three texts")).collect();
+    let columns: Vec<[String; 3]> = columns
+        .into_iter()
+        .map(|row| row.into_iter().flatten().collect::<Vec<_>>().try_into().expect("three texts"))
+        .collect();
     let selected: Vec<String> = columns
         .iter()
         .map(|[column, _, kind]| {
@@ -139,7 +143,9 @@ fn digesters(server: &Postgres, table: Table) -> BTreeMap<String, RowDigester> {
             .iter()
             .zip(&row[2..])
             .map(|([_, _, kind], text)| {
-                text.as_ref().filter(|_| kind.ends_with("_list")).map(|text| serde_json::from_str(text).expect("a JSON list"))
+                text.as_ref()
+                    .filter(|_| kind.ends_with("_list"))
+                    .map(|text| serde_json::from_str(text).expect("a JSON list"))
             })
             .collect();
         let extra: Value = row[1].as_deref().map_or(Value::Null, |text| serde_json::from_str(text).expect("JSON"));
@@ -151,13 +157,18 @@ fn digesters(server: &Postgres, table: Table) -> BTreeMap<String, RowDigester> {
         }
         // docs/sinks/postgres.md, "extra".
         for (name, value) in extra.as_object().into_iter().flatten() {
-            cells.push((name, match value {
-                Value::String(text) => Cell::Text(text),
-                Value::Bool(value) => Cell::Bool(*value),
-                Value::Number(number) => number.as_i64().map_or_else(|| Cell::Float(number.as_f64().expect("a number")), Cell::Int),
-                Value::Object(one) if one.contains_key("json") => Cell::Json(one["json"].as_str().expect("a text")),
-                other => panic!("{name}: {other} in the corpus's extra"),
-            }));
+            cells.push((
+                name,
+                match value {
+                    Value::String(text) => Cell::Text(text),
+                    Value::Bool(value) => Cell::Bool(*value),
+                    Value::Number(number) => {
+                        number.as_i64().map_or_else(|| Cell::Float(number.as_f64().expect("a number")), Cell::Int)
+                    }
+                    Value::Object(one) if one.contains_key("json") => Cell::Json(one["json"].as_str().expect("a text")),
+                    other => panic!("{name}: {other} in the corpus's extra"),
+                },
+            ));
         }
         digesters.entry(row[0].clone().expect("a run_id")).or_default().row(cells);
     }

@@ -29,7 +29,12 @@ fn eight_hosts_at_once_from_nothing_deliver_each_run_once() {
         .map(|host| {
             let stores: Vec<String> = [host % 4, (host + 1) % 4]
                 .iter()
-                .map(|store| format!("[[store]]\nname = 's{store}'\npath = '{}'\n", project.path(format!("store-{store}")).display()))
+                .map(|store| {
+                    format!(
+                        "[[store]]\nname = 's{store}'\npath = '{}'\n",
+                        project.path(format!("store-{store}")).display()
+                    )
+                })
                 .collect();
             let toml = project.path(format!("host-{host}.toml"));
             fs::write(&toml, stores.concat()).expect("a configuration");
@@ -65,12 +70,16 @@ fn of_fifty_runs_the_one_that_is_refused_is_named_with_its_value_and_the_others_
     let poison = &sealed[24];
     let bits = poison.measurements[7].value.expect("it was measured");
     let value = f64::from_bits(bits);
-    server.psql(&format!("ALTER TABLE litmus.measurements ADD CONSTRAINT plausible CHECK (measurement_value <> {value:?})"));
+    server.psql(&format!(
+        "ALTER TABLE litmus.measurements ADD CONSTRAINT plausible CHECK (measurement_value <> {value:?})"
+    ));
     let ended = forward(&project, &server);
     ended.exits(1);
     let sink = ended.json()["sinks"][0].clone();
     assert_eq!((&sink["delivered"], &sink["quarantined"]), (&49.into(), &1.into()), "{sink:#}");
-    for word in [poison.run_id.as_str(), "table measurements", "column measurement_value", &value.to_string(), "plausible"] {
+    for word in
+        [poison.run_id.as_str(), "table measurements", "column measurement_value", &value.to_string(), "plausible"]
+    {
         ended.says(word);
     }
     let there = server.psql("SELECT count(*) FROM litmus.test_runs");

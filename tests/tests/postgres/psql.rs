@@ -9,9 +9,7 @@ use litmus_tests::servers::Postgres;
 
 /// The arguments of a host that forwards to this server.
 pub(crate) fn to(server: &Postgres) -> Vec<String> {
-    ["--plugin", "postgres.so", "--set", &format!("url={}", server.url()), "--format", "json"]
-        .map(str::to_owned)
-        .into()
+    ["--plugin", "postgres.so", "--set", &format!("url={}", server.url()), "--format", "json"].map(str::to_owned).into()
 }
 
 /// Forwards, and ends.
@@ -135,7 +133,10 @@ pub(crate) fn holds<'a>(server: &Postgres, sealed: impl IntoIterator<Item = &'a 
 
 /// Every row of every table with the transaction that wrote it: equal dumps mean that nothing was touched.
 pub(crate) fn dump(server: &Postgres) -> Vec<String> {
-    let tables = rows(server, "SELECT relname FROM pg_class WHERE relnamespace = 'litmus'::regnamespace AND relkind = 'r' ORDER BY 1");
+    let tables = rows(
+        server,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'litmus'::regnamespace AND relkind = 'r' ORDER BY 1",
+    );
     let mut lines = Vec::new();
     for table in tables {
         let table = table[0].clone().expect("a name");

@@ -3,6 +3,7 @@
 mod host;
 mod measure;
 mod postgres;
+mod syslog;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,8 @@ enum Name {
     Host,
     /// Into PostgreSQL, beside what a user could take instead
     Postgres,
+    /// The syslog sink beside `loggen`, `logger -f` and Python's SysLogHandler, into rsyslog
+    Syslog,
 }
 
 /// A set of generated run files.
@@ -65,6 +68,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.names.is_empty() || options.names.contains(name) {
             match name {
                 Name::Host => host::run(options.files)?,
+                Name::Syslog => syslog::run()?,
                 Name::Postgres => {
                     let all = Data::value_variants().iter().copied();
                     for data in all.filter(|data| options.data.is_none_or(|only| only == *data)) {

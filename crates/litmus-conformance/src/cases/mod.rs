@@ -6,14 +6,24 @@ mod deliver;
 mod describe;
 mod exactly_once;
 mod faults;
+mod read_back;
 mod time;
 
 use crate::Case;
 
 /// Every case, in the order in which they run.
 pub fn cases() -> Vec<Case> {
-    [describe::CASES, config::CASES, deliver::CASES, exactly_once::CASES, faults::CASES, time::CASES, audit::CASES]
-        .concat()
+    [
+        describe::CASES,
+        config::CASES,
+        deliver::CASES,
+        exactly_once::CASES,
+        faults::CASES,
+        time::CASES,
+        audit::CASES,
+        read_back::CASES,
+    ]
+    .concat()
 }
 
 #[cfg(test)]

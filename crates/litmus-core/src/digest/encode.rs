@@ -1,20 +1,17 @@
 //! The bytes of a cell (docs/digest.md). Every writer below appends to a reused buffer.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
+use super::json::JsonWriter;
 use super::{Cell, Conversions};
 
 // One tag a kind; they never change meaning, since digests are kept.
 const NULL: u8 = 0;
-const TEXT: u8 = 1;
-const INT: u8 = 2;
+pub(super) const TEXT: u8 = 1;
+pub(super) const INT: u8 = 2;
 const FLOAT: u8 = 3;
-const BOOL: u8 = 4;
-const TIMESTAMP: u8 = 5;
-const JSON: u8 = 6;
-const LIST: u8 = 7;
+pub(super) const BOOL: u8 = 4;
+pub(super) const TIMESTAMP: u8 = 5;
+pub(super) const JSON: u8 = 6;
+pub(super) const LIST: u8 = 7;
 const OBJECT: u8 = 8;
 
 /// The one NaN there is, whatever bits a file or a destination gave.
@@ -22,9 +19,16 @@ const NAN_BITS: u64 = 0x7ff8_0000_0000_0000;
 /// 2^63: the first float past the range of i64.
 const I64_END: f64 = 9_223_372_036_854_775_808.0;
 
-fn length(out: &mut Vec<u8>, length: usize) {
+/// Bytes of a length.
+pub(super) const LENGTH_BYTES: usize = 4;
+
+pub(super) fn length_bytes(length: usize) -> [u8; LENGTH_BYTES] {
     let length = u32::try_from(length).expect("Arrow's 32-bit offsets keep text and lists below 4 GiB");
-    out.extend_from_slice(&length.to_le_bytes());
+    length.to_le_bytes()
+}
+
+fn length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(&length_bytes(length));
 }
 
 /// What comes before a cell's value.
@@ -33,7 +37,8 @@ pub(super) fn name(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(name.as_bytes());
 }
 
-fn bare_text(out: &mut Vec<u8>, text: &str, conversions: Conversions) {
+/// A text without its tag.
+pub(super) fn bare_text(out: &mut Vec<u8>, text: &str, conversions: Conversions) {
     if conversions.nul_to_replacement && text.as_bytes().contains(&0) {
         let text = text.replace('\0', "\u{fffd}");
         name(out, &text);
@@ -80,48 +85,9 @@ pub(super) fn list_head(out: &mut Vec<u8>, elements: usize) {
     length(out, elements);
 }
 
-/// JSON by value; text that is not JSON counts as the text it is.
-pub(super) fn json(out: &mut Vec<u8>, document: &str, conversions: Conversions) {
-    match serde_json::from_str(document) {
-        Ok(value) => {
-            out.push(JSON);
-            json_value(out, &value, conversions);
-        }
-        Err(_) => text(out, document, conversions),
-    }
-}
-
-fn json_value(out: &mut Vec<u8>, value: &Value, conversions: Conversions) {
-    match value {
-        Value::Null => null(out),
-        Value::Bool(value) => bool(out, *value),
-        Value::Number(number) => match number.as_i64() {
-            Some(value) => int(out, value),
-            None => float(out, number.as_f64().expect("without arbitrary_precision a JSON number is an f64")),
-        },
-        Value::String(value) => text(out, value, conversions),
-        Value::Array(elements) => {
-            list_head(out, elements.len());
-            for element in elements {
-                json_value(out, element, conversions);
-            }
-        }
-        Value::Object(members) => {
-            let sorted: BTreeMap<String, &Value> = members
-                .iter()
-                .map(|(key, value)| {
-                    let key = if conversions.nul_to_replacement { key.replace('\0', "\u{fffd}") } else { key.clone() };
-                    (key, value)
-                })
-                .collect();
-            out.push(OBJECT);
-            length(out, sorted.len());
-            for (key, value) in sorted {
-                name(out, &key);
-                json_value(out, value, conversions);
-            }
-        }
-    }
+pub(super) fn object_head(out: &mut Vec<u8>, members: usize) {
+    out.push(OBJECT);
+    length(out, members);
 }
 
 pub(super) fn cell(out: &mut Vec<u8>, cell: &Cell<'_>) {
@@ -132,7 +98,7 @@ pub(super) fn cell(out: &mut Vec<u8>, cell: &Cell<'_>) {
         Cell::Float(value) => float(out, *value),
         Cell::Bool(value) => bool(out, *value),
         Cell::Timestamp(micros) => timestamp(out, *micros),
-        Cell::Json(document) => json(out, document, none),
+        Cell::Json(document) => JsonWriter::default().document(out, document, none),
         Cell::List(elements) => {
             list_head(out, elements.len());
             for element in elements {

@@ -24,7 +24,7 @@ pub(super) fn references(source: &Source, catalog: &Catalog) -> Result<Vec<Strin
         let is_value = root.class == Class::Dynamic && !root.field.name().starts_with("custom_");
         matches!(root.class, Class::Values(_)) || is_value && root.shape == Shape::Text
     };
-    let roots: Vec<_> = catalog.filled().into_iter().filter(has_texts).collect();
+    let roots: Vec<_> = catalog.filled().filter(has_texts).collect();
     if roots.is_empty() {
         return Ok(Vec::new());
     }
@@ -93,7 +93,9 @@ fn look(data_dir: &Path, path: &Path) -> AttachmentState {
     match real_dir.join(path).canonicalize() {
         Ok(real) if real != real_dir.join(path) => refused("it goes through a symbolic link"),
         Ok(real) => match real.metadata() {
-            Ok(stat) if stat.is_file() => AttachmentState::Present { path: shown, size: stat.len() },
+            Ok(stat) if stat.is_file() => {
+                AttachmentState::Present { path: shown, file: real.display().to_string(), size: stat.len() }
+            }
             Ok(_) => refused("it is not a file"),
             Err(_) => AttachmentState::Missing { path: shown },
         },

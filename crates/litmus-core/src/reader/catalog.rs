@@ -1,13 +1,16 @@
 //! What each root column of a file is: its generation, its canonical name, its part in the tables.
 
 use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields};
-use parquet::arrow::arrow_reader::ArrowReaderMetadata;
-use parquet::file::statistics::Statistics;
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 
 use super::convert::Shape;
 use super::error::ReadError;
+use super::footer::Footer;
+use super::layout::Layout;
 use crate::tables::{Table, canonical_name};
 
 /// A generation of the file format, told by its columns: `schema_version` was reset once and cannot tell.
@@ -68,17 +71,20 @@ impl Direction {
 }
 
 /// A root column.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Root {
     /// Canonical, and the only one of its name in the file.
-    pub(super) name: String,
-    pub(super) field: Field,
+    pub(super) name: Arc<str>,
+    pub(super) field: FieldRef,
     pub(super) shape: Shape,
     pub(super) class: Class,
     /// No value in the whole file.
     pub(super) is_empty: bool,
     /// The same value in every row.
     pub(super) is_constant: bool,
+    /// For a column of the run that has the same value in every row: that value, as a column of one row. It stands in the
+    /// statistics, so such a column is never decoded.
+    pub(super) constant: Option<ArrayRef>,
     /// A value in every row.
     pub(super) is_full: bool,
 }
@@ -112,45 +118,54 @@ const COMPUTED: &[&str] = &[
     "step_results",
 ];
 
+/// The generation of files with these columns, and what each column is.
+pub(super) fn classified(fields: &Fields, label: &str) -> Result<(Generation, Vec<Root>), ReadError> {
+    let generation = generation(fields, label)?;
+    let root = |(field, name): (&FieldRef, String)| Root {
+        class: class(generation, field, &name),
+        shape: Shape::of(field.data_type()),
+        name: name.into(),
+        field: Arc::clone(field),
+        is_empty: false,
+        is_constant: false,
+        constant: None,
+        is_full: false,
+    };
+    let roots: Vec<_> = fields.iter().zip(unique_names(fields)).map(root).collect();
+    for name in ["record_type", "run_id"] {
+        let column = roots.iter().find(|root| root.field.name() == name);
+        let column = column.ok_or_else(|| not_a_run(label, &format!("it has no column \"{name}\"")))?;
+        if column.shape != Shape::Text {
+            return Err(not_a_run(
+                label,
+                &format!("column \"{name}\" is {} where Utf8 was expected", column.field.data_type()),
+            ));
+        }
+    }
+    Ok((generation, roots))
+}
+
 impl Catalog {
-    pub(super) fn new(metadata: &ArrowReaderMetadata, label: &str) -> Result<Self, ReadError> {
-        let fields = metadata.schema().fields();
-        let generation = generation(fields, label)?;
-        let statistics = RootStatistics::of(metadata);
-        let names = unique_names(fields);
-        let root = |((at, field), name): ((usize, &std::sync::Arc<Field>), String)| {
-            let class = class(generation, field, &name);
-            let numbers = &statistics[at];
-            let is_list = field.data_type().is_nested();
-            Root {
-                class,
-                shape: Shape::of(field.data_type()),
-                // Lengths of the list of measurements are counted even where every member is NULL.
-                is_empty: *field.data_type() == DataType::Null || numbers.is_empty && class != Class::Measurements,
-                is_constant: numbers.is_constant && !is_list,
-                is_full: numbers.is_full && !is_list,
-                name,
-                field: field.as_ref().clone(),
+    pub(super) fn new(layout: &Layout, footer: &Footer) -> Self {
+        let mut roots = layout.roots.clone();
+        for (root, leaves) in roots.iter_mut().zip(&layout.leaves) {
+            let found = Statistics::of(footer, leaves);
+            let is_list = root.field.data_type().is_nested();
+            // Lengths of the list of measurements are counted even where every member is NULL.
+            root.is_empty =
+                *root.field.data_type() == DataType::Null || found.is_empty && root.class != Class::Measurements;
+            root.is_full = found.is_full && !is_list;
+            root.is_constant = found.constant.is_some() && root.is_full;
+            if root.is_constant && matches!(root.class, Class::Run | Class::RunId) {
+                root.constant = found.constant.and_then(|bytes| constant_column(root.field.data_type(), bytes));
             }
-        };
-        let mut roots: Vec<_> = fields.iter().enumerate().zip(names).map(root).collect();
+        }
         // Parallel lists are one thing: a list that only holds NULLs still has the length of the others.
         let lists_used = roots.iter().any(|root| root.class == Class::InstrumentList && !root.is_empty);
         for root in roots.iter_mut().filter(|root| root.class == Class::InstrumentList) {
             root.is_empty = !lists_used;
         }
-        let catalog = Self { generation, roots };
-        for name in ["record_type", "run_id"] {
-            let column = catalog.roots.iter().find(|root| root.field.name() == name);
-            let column = column.ok_or_else(|| not_a_run(label, &format!("it has no column \"{name}\"")))?;
-            if column.shape != Shape::Text {
-                return Err(not_a_run(
-                    label,
-                    &format!("column \"{name}\" is {} where Utf8 was expected", column.field.data_type()),
-                ));
-            }
-        }
-        Ok(catalog)
+        Self { generation: layout.generation, roots }
     }
 
     /// The column of a class that a file has at most once.
@@ -160,12 +175,17 @@ impl Catalog {
 
     /// The column of a canonical name.
     pub(super) fn named(&self, name: &str) -> Option<usize> {
-        self.roots.iter().position(|root| root.name == name)
+        self.roots.iter().position(|root| &*root.name == name)
     }
 
     /// Columns that have values.
-    pub(super) fn filled(&self) -> Vec<usize> {
-        (0..self.roots.len()).filter(|at| !self.roots[*at].is_empty).collect()
+    pub(super) fn filled(&self) -> impl Iterator<Item = usize> {
+        (0..self.roots.len()).filter(|at| !self.roots[*at].is_empty)
+    }
+
+    /// Those of them whose values are to be read from the file.
+    pub(super) fn decoded(&self) -> Vec<usize> {
+        self.filled().filter(|at| self.roots[*at].constant.is_none()).collect()
     }
 
     /// Columns of a class, in file order.
@@ -255,40 +275,35 @@ fn unique_names(fields: &Fields) -> Vec<String> {
     names.into_iter().flatten().collect()
 }
 
-/// What the statistics of all column chunks of a root column say; nothing where a chunk has none.
-struct RootStatistics {
-    is_empty: bool,
-    is_constant: bool,
-    is_full: bool,
+/// A value as statistics write it (plain encoding), as a column of one row; `None` for types that are better decoded.
+fn constant_column(data_type: &DataType, bytes: &[u8]) -> Option<ArrayRef> {
+    Some(match data_type {
+        DataType::Utf8 => Arc::new(StringArray::from(vec![std::str::from_utf8(bytes).ok()?])),
+        DataType::Int64 => Arc::new(Int64Array::from(vec![i64::from_le_bytes(bytes.try_into().ok()?)])),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let times = TimestampMicrosecondArray::from(vec![i64::from_le_bytes(bytes.try_into().ok()?)]);
+            Arc::new(times.with_timezone_opt(zone.clone()))
+        }
+        _ => return None,
+    })
 }
 
-impl RootStatistics {
-    fn of(metadata: &ArrowReaderMetadata) -> Vec<Self> {
-        let schema = metadata.parquet_schema();
-        let columns = schema.root_schema().get_fields().len();
-        let mut all: Vec<_> = (0..columns).map(|_| Self { is_empty: true, is_constant: true, is_full: true }).collect();
-        for leaf in 0..schema.num_columns() {
-            let root = &mut all[schema.get_column_root_idx(leaf)];
-            let mut value: Option<Vec<u8>> = None;
-            for group in metadata.metadata().row_groups() {
-                let Some(chunk) = group.columns().get(leaf) else { continue };
-                let statistics = chunk.statistics();
-                let nulls = statistics.and_then(Statistics::null_count_opt);
-                root.is_empty &= nulls.is_some_and(|nulls| i64::try_from(nulls) == Ok(chunk.num_values()));
-                root.is_full &= nulls == Some(0);
-                // Truncated bounds differ from one another, so equal bounds are the value itself. Bounds of floats leave
-                // NaN out and cannot tell.
-                let bounds = statistics.filter(|statistics| {
-                    !matches!(statistics, Statistics::Float(_) | Statistics::Double(_))
-                        && !statistics.is_min_max_deprecated()
-                });
-                let bounds = bounds.and_then(|bounds| Some((bounds.min_bytes_opt()?, bounds.max_bytes_opt()?)));
-                root.is_constant &= bounds.is_some_and(|(min, max)| {
-                    min == max && value.get_or_insert_with(|| min.to_vec()).as_slice() == min
-                });
-            }
-            root.is_constant &= root.is_full;
+/// What the statistics of all column chunks of a root column say; nothing where a chunk has none.
+struct Statistics<'a> {
+    is_empty: bool,
+    is_full: bool,
+    /// The value that all values are, NULL aside, as statistics write it.
+    constant: Option<&'a [u8]>,
+}
+
+impl<'a> Statistics<'a> {
+    fn of(footer: &'a Footer, leaves: &Range<usize>) -> Self {
+        let (mut is_empty, mut is_full, mut is_constant, mut constant) = (true, true, true, None);
+        for chunk in footer.groups.iter().flat_map(|group| &group[leaves.clone()]) {
+            is_empty &= chunk.nulls == Some(chunk.values);
+            is_full &= chunk.nulls == Some(0);
+            is_constant &= footer.constant(chunk).is_some_and(|value| *constant.get_or_insert(value) == value);
         }
-        all
+        Self { is_empty, is_full, constant: constant.filter(|_| is_constant) }
     }
 }

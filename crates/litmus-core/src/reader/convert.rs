@@ -103,10 +103,10 @@ impl Shape {
 
 /// An array of a shape as a column of this kind: the shape's natural kind, or text.
 pub(super) fn convert(array: &ArrayRef, shape: Shape, kind: Kind) -> ArrayRef {
-    let target = kind.data_type();
-    if *array.data_type() == target && !matches!(kind, Kind::TextList | Kind::BoolList) {
+    if kind.is_stored_as(array.data_type()) {
         return Arc::clone(array);
     }
+    let target = kind.data_type();
     match (shape, kind) {
         (Shape::Time, Kind::Timestamp) => Arc::new(exact_micros(array).with_timezone("UTC")),
         (Shape::Time, Kind::Text) => texts(array, |at| Some(time_text(array, at))),

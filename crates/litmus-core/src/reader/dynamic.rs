@@ -20,7 +20,7 @@ pub(super) const COLUMNS_MAX: usize = 1_000;
 const FLOAT_EXACT_MAX: u64 = 1 << 53;
 
 /// A column made of the values under one name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct DynamicColumn {
     pub(super) direction: Direction,
     pub(super) name: String,

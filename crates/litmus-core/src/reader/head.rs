@@ -50,13 +50,15 @@ impl Head {
         let label = &**source.label();
         let unreadable =
             |message: String| ReadError::new(label, message).with_hint("a sealed file holds exactly one run");
+        let run_id_root = catalog.only(Class::RunId);
+        let constant_id = run_id_root.and_then(|root| catalog.roots[root].constant.as_ref());
         let wanted = [
             catalog.only(Class::RecordType).map(Want::Root),
-            catalog.only(Class::RunId).map(Want::Root),
+            run_id_root.filter(|_| constant_id.is_none()).map(Want::Root),
             catalog.only(Class::Measurements).map(Want::Lengths),
         ];
         let wanted: Vec<_> = wanted.into_iter().flatten().filter(|want| !is_empty(catalog, *want)).collect();
-        let mut ids: Option<String> = None;
+        let mut ids: Option<String> = constant_id.map(|id| id.as_string::<i32>().value(0).to_owned());
         let mut run_row = None;
         let (mut counts, mut listed) = ([0; 4], 0);
         for raw in source.batches(&wanted)? {
@@ -75,7 +77,10 @@ impl Head {
                     .map(|row| lists.value_length(row) as u64)
                     .sum::<u64>();
             }
-            let column = catalog.only(Class::RunId).and_then(|root| raw.root(root));
+            if constant_id.is_some() {
+                continue;
+            }
+            let column = run_id_root.and_then(|root| raw.root(root));
             let Some(column) = column.map(AsArray::as_string::<i32>) else {
                 return Err(unreadable("has no run_id".to_owned()));
             };

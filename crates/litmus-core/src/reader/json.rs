@@ -2,8 +2,11 @@
 //!
 //! Members that are NULL are left out. Non-finite numbers are the strings "NaN", "Infinity", "-Infinity", since JSON has none.
 
+use std::fmt;
+
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, PrimitiveArray, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Float64Type, TimeUnit, TimestampMicrosecondType};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::convert::{Shape, convert, micros_text, text_of};
@@ -134,6 +137,63 @@ impl Values {
     }
 }
 
+/// Whether a text is JSON that can be read into a [`Value`]; no value is made of it.
+pub(super) fn is_json(text: &str) -> bool {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    Parsed::deserialize(&mut parser).and_then(|Parsed| parser.end()).is_ok()
+}
+
+/// Any JSON, thrown away. `serde::de::IgnoredAny` lets pass what a [`Value`] cannot hold, such as 1e999 and half a surrogate.
+struct Parsed;
+
+impl<'de> Deserialize<'de> for Parsed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Parsed {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self, A::Error> {
+        while elements.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
 fn write_text(text: &str, out: &mut String) {
     out.push_str(&Value::from(text).to_string());
 }
@@ -153,4 +213,27 @@ pub(super) fn canonical(value: &Value) -> String {
     let mut value = value.clone();
     value.sort_all_objects();
     value.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_json_means_that_a_value_can_hold_it() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        let texts = [
+            "{}",
+            "[1, 2.5, -3, true, null, \"\\u00e9\"]",
+            "{\"a\": {\"b\": []}, \"a\": 1}",
+            "",
+            "{} {}",
+            "NaN",
+            "1e999",
+        ];
+        let odd = ["\"\\ud800\"", "[1,]", "{1: 2}", "18446744073709551615", "99999999999999999999999999"];
+        for text in texts.into_iter().chain(odd).map(str::to_owned).chain([nested(127), nested(128)]) {
+            assert_eq!(is_json(&text), serde_json::from_str::<Value>(&text).is_ok(), "{text}");
+        }
+    }
 }

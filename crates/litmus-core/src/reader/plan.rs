@@ -33,8 +33,8 @@ pub(super) enum Part {
     Gathered(usize, usize),
     /// A column of the expansion.
     Dynamic(usize),
-    /// The same value on every row.
-    Constant(ArrayRef),
+    /// A custom value of the run, the same on every row.
+    Custom(usize),
 }
 
 /// A column of a table.
@@ -66,9 +66,43 @@ pub(super) struct Plan {
 /// Custom values of a nested file, as one-row columns.
 pub(super) type Custom = Vec<(String, Kind, ArrayRef)>;
 
+/// The layouts of all tables but `runs` for files in which the first pass found the same.
+pub(super) struct Plans {
+    empty: Vec<bool>,
+    survey: Survey,
+    custom: Vec<(String, Kind)>,
+    /// By number of the table.
+    plans: Vec<Arc<Plan>>,
+}
+
+impl Plans {
+    pub(super) fn new(catalog: &Catalog, survey: Survey, custom: &Custom) -> Self {
+        let plan = |table| Arc::new(Plan::new(table, catalog, &survey, custom));
+        Self {
+            plans: Table::ALL.into_iter().map(plan).collect(),
+            empty: catalog.roots.iter().map(|root| root.is_empty).collect(),
+            custom: custom.iter().map(|(name, kind, _)| (name.clone(), *kind)).collect(),
+            survey,
+        }
+    }
+
+    /// Whether a file of the same schema is laid out alike: whether all that [`Plan::new`] looks at is the same.
+    pub(super) fn fit(&self, catalog: &Catalog, survey: &Survey, custom: &Custom) -> bool {
+        let custom = custom.iter().map(|(name, kind, _)| (name, kind));
+        self.empty.iter().copied().eq(catalog.roots.iter().map(|root| root.is_empty))
+            && self.survey == *survey
+            && self.custom.iter().map(|(name, kind)| (name, kind)).eq(custom)
+    }
+
+    /// The layout of any table but `runs`.
+    pub(super) fn of(&self, table: Table) -> &Arc<Plan> {
+        &self.plans[table.number() as usize]
+    }
+}
+
 impl Plan {
     /// The layout of any table but `runs`.
-    pub(super) fn new(table: Table, catalog: &Catalog, survey: &Survey, custom: &Custom) -> Self {
+    fn new(table: Table, catalog: &Catalog, survey: &Survey, custom: &Custom) -> Self {
         let mut planner = Planner::new(table, catalog, survey);
         planner.core_columns();
         match table {
@@ -83,8 +117,8 @@ impl Plan {
         planner.unknown_members();
         let dynamic = planner.dynamic_columns();
         if table == Table::Measurements && !planner.lists.is_empty() {
-            for (name, kind, value) in custom {
-                planner.add(name.clone(), *kind, Part::Constant(Arc::clone(value)));
+            for (at, (name, kind, _)) in custom.iter().enumerate() {
+                planner.add(name.clone(), *kind, Part::Custom(at));
             }
         }
         planner.finish(dynamic)
@@ -233,7 +267,7 @@ impl<'a> Planner<'a> {
             let root = &self.catalog.roots[at];
             let is_ours = matches!(root.class, Class::Run | Class::Other | Class::Dynamic);
             if is_ours && self.survey.present[at][code as usize] && !self.used_roots.contains(&at) {
-                self.add(root.name.clone(), self.root_kind(at), Part::Root(at));
+                self.add(root.name.to_string(), self.root_kind(at), Part::Root(at));
             }
         }
     }

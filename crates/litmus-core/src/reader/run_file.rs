@@ -8,13 +8,14 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 
 use super::attachments;
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Generation};
 use super::error::{ReadError, guard};
 use super::head::{Head, derive_outcome};
-use super::plan::{Custom, Plan};
-use super::runs::{Footer, RunRow};
-use super::seal;
-use super::source::{Raw, Source};
+use super::layout::{Layout, Layouts};
+use super::plan::{Custom, Plans};
+use super::runs::{self, RunRow};
+use super::seal::{self, Sealed};
+use super::source::{Input, Raw, Source};
 use super::stream::{ReadyTable, TableReader};
 use super::survey::Survey;
 use crate::digest::{BatchDigester, Conversions, Digests};
@@ -37,38 +38,56 @@ pub(super) struct Opened {
     pub(super) run_id_text: String,
     head: Head,
     run_row: Raw,
-    custom: Custom,
+    pub(super) custom: Custom,
+    layout: Arc<Layout>,
     /// Made when the first table is opened; `runs` and listings do without.
-    survey: OnceLock<Result<Survey, ReadError>>,
+    plans: OnceLock<Result<Arc<Plans>, ReadError>>,
 }
 
 impl Opened {
-    fn survey(&self) -> Result<&Survey, ReadError> {
-        let survey = self.survey.get_or_init(|| {
+    fn plans(&self) -> Result<&Plans, ReadError> {
+        let plans = self.plans.get_or_init(|| {
             let read = || Ok(Survey::read(&self.source, &self.catalog, &self.head, &self.run_row));
-            guard(self.source.label(), read).and_then(|survey| survey)
+            let survey = guard(self.source.label(), read).and_then(|survey| survey)?;
+            Ok(self.layout.plans(&self.catalog, survey, &self.custom))
         });
-        survey.as_ref().map_err(Clone::clone)
+        plans.as_deref().map_err(Clone::clone)
     }
 }
 
 impl RunFile {
     /// Opens `data_dir/relative`, checks the seal, hashes, and reads the summary.
     pub fn open(data_dir: &Path, relative: &Path) -> Result<Self, ReadError> {
-        let label: Arc<str> = relative.display().to_string().into();
-        let sealed = seal::open(&data_dir.join(relative), &label)?;
-        guard(&label, || Ok(Self::read(&sealed, data_dir, relative, &label))).and_then(|run| run)
+        Self::open_as(data_dir, relative, &Layouts::default())
     }
 
-    fn read(sealed: &seal::Sealed, data_dir: &Path, relative: &Path, label: &Arc<str>) -> Result<Self, ReadError> {
-        let catalog = Catalog::new(&sealed.metadata, label)?;
-        let filled = catalog.filled();
-        let source = Source::new(sealed, label, &filled)?;
+    /// The same, with the layouts of files opened before.
+    pub(super) fn open_as(data_dir: &Path, relative: &Path, layouts: &Layouts) -> Result<Self, ReadError> {
+        let label: Arc<str> = relative.display().to_string().into();
+        let sealed = seal::open(&data_dir.join(relative), &label)?;
+        guard(&label, || Ok(Self::read(sealed, data_dir, relative, &label, layouts))).and_then(|run| run)
+    }
+
+    fn read(
+        sealed: Sealed,
+        data_dir: &Path,
+        relative: &Path,
+        label: &Arc<str>,
+        layouts: &Layouts,
+    ) -> Result<Self, ReadError> {
+        let footer = Arc::new(sealed.footer);
+        footer.check_codecs(label)?;
+        let layout = layouts.of(&footer, label)?;
+        let catalog = Catalog::new(&layout, &footer);
+        let decoded = catalog.decoded();
+        let input = match sealed.whole {
+            Some(whole) => Input::Whole(whole),
+            None => Input::File { file: Arc::clone(&sealed.file), size: sealed.size },
+        };
+        let source = Source::new(input, &footer, &layout, label, &decoded)?;
         let head = Head::read(&source, &catalog)?;
-        let run_row = source.row(head.run_row, &filled)?;
-        let pairs = sealed.metadata.metadata().file_metadata().key_value_metadata();
-        let footer = Footer(pairs.map_or(&[], Vec::as_slice));
-        let custom = if catalog.generation == super::catalog::Generation::Flat { Vec::new() } else { footer.custom() };
+        let run_row = source.row(head.run_row, &decoded)?;
+        let custom = if catalog.generation == Generation::Flat { Vec::new() } else { runs::custom(&footer) };
         let mut row = RunRow::new(&catalog, &head, &run_row, &footer, &custom);
         match row.text("run_outcome") {
             Some(outcome) => row.set_outcome(&outcome, false),
@@ -76,11 +95,11 @@ impl RunFile {
         }
         let summary = row.summary(&catalog, &head, sealed.sha256, label.to_string(), source.rows());
         let run_id_text = head.run_id.to_string();
-        let opened = Opened { source, catalog, run_id_text, head, run_row, custom, survey: OnceLock::new() };
+        let opened = Opened { source, catalog, run_id_text, head, run_row, custom, layout, plans: OnceLock::new() };
         Ok(Self {
             data_dir: data_dir.to_owned(),
             relative: relative.to_owned(),
-            file: Arc::clone(&sealed.file),
+            file: sealed.file,
             summary,
             runs: row.batch(),
             opened: Arc::new(opened),
@@ -119,8 +138,8 @@ impl RunFile {
             return Ok(Box::new(ReadyTable::new(&self.runs)));
         }
         let opened = &self.opened;
-        let plan = Plan::new(table, &opened.catalog, opened.survey()?, &opened.custom);
-        Ok(Box::new(TableReader::new(Arc::clone(opened), Arc::new(plan))?))
+        let plan = opened.plans()?.of(table);
+        Ok(Box::new(TableReader::new(Arc::clone(opened), Arc::clone(plan))?))
     }
 
     /// Row counts and digests of all five tables, as a destination under these conversions would hold them.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array};
 use arrow::datatypes::{Int64Type, Schema, TimestampMicrosecondType};
 use jiff::Timestamp;
-use parquet::file::metadata::KeyValue;
 use serde_json::{Map, Value};
 
 use super::catalog::{Catalog, Class};
 use super::convert::{convert, scalar_json};
 use super::dynamic::custom_columns;
+use super::footer::Footer;
 use super::head::Head;
+use super::json::is_json;
 use super::plan::Custom;
 use super::source::Raw;
 use super::survey::has_value;
@@ -23,19 +24,10 @@ const FOOTER_JSON: [&str; 3] = ["environment_json", "custom_metadata", "step_res
 /// Footer keys that speak of the file format, or have a column of their own.
 const FOOTER_PLAIN: [&str; 5] = ["schema_version", "litmus_version", "testerkit_version", "ARROW:schema", "pandas"];
 
-/// The key-value pairs of a footer.
-pub(super) struct Footer<'a>(pub(super) &'a [KeyValue]);
-
-impl Footer<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref())
-    }
-
-    /// Custom values of a nested file.
-    pub(super) fn custom(&self) -> Custom {
-        let document = self.get("custom_metadata").and_then(|text| serde_json::from_str::<Value>(text).ok());
-        custom_columns(document.as_ref())
-    }
+/// Custom values of a nested file.
+pub(super) fn custom(footer: &Footer) -> Custom {
+    let document = footer.get("custom_metadata").and_then(|text| serde_json::from_str::<Value>(text).ok());
+    custom_columns(document.as_ref())
 }
 
 /// The one row of `runs`.
@@ -48,7 +40,7 @@ fn text(value: Option<&str>) -> ArrayRef {
 }
 
 impl RunRow {
-    pub(super) fn new(catalog: &Catalog, head: &Head, raw: &Raw, footer: &Footer<'_>, custom: &Custom) -> Self {
+    pub(super) fn new(catalog: &Catalog, head: &Head, raw: &Raw, footer: &Footer, custom: &Custom) -> Self {
         let mut row = Self { columns: Vec::new() };
         let mut used = Vec::new();
         for core in Table::Runs.core_columns() {
@@ -59,7 +51,7 @@ impl RunRow {
                 "schema_version" => Some((Kind::Text, text(footer.get("schema_version")))),
                 name if FOOTER_JSON.contains(&name) => {
                     let value = footer.get(name);
-                    let is_json = value.is_none_or(|value| serde_json::from_str::<Value>(value).is_ok());
+                    let is_json = value.is_none_or(is_json);
                     Some((if is_json { Kind::Json } else { Kind::Text }, text(value)))
                 }
                 _ => None,
@@ -85,15 +77,15 @@ impl RunRow {
                 && let Some((kind, array)) = stored(catalog, raw, root)
                 && !is_placeholder(&catalog.roots[root].name, &array)
             {
-                row.add(catalog.roots[root].name.clone(), kind, array);
+                row.add(catalog.roots[root].name.to_string(), kind, array);
             }
         }
         for (name, kind, value) in custom {
             row.add(name.clone(), *kind, Arc::clone(value));
         }
-        for pair in footer.0.iter().filter(|pair| pair.value.is_some()) {
-            if !FOOTER_JSON.contains(&&*pair.key) && !FOOTER_PLAIN.contains(&&*pair.key) {
-                row.add(format!("footer_{}", pair.key), Kind::Text, text(pair.value.as_deref()));
+        for (key, value) in footer.pairs().filter(|(_, value)| value.is_some()) {
+            if !FOOTER_JSON.contains(&key) && !FOOTER_PLAIN.contains(&key) {
+                row.add(format!("footer_{key}"), Kind::Text, text(value));
             }
         }
         row
@@ -179,7 +171,7 @@ impl RunRow {
 /// A column of the run row; `None` where it has no value.
 fn stored(catalog: &Catalog, raw: &Raw, at: usize) -> Option<(Kind, ArrayRef)> {
     let root = &catalog.roots[at];
-    let array = raw.root(at).filter(|array| has_value(array, 0))?;
+    let array = root.constant.as_ref().or_else(|| raw.root(at)).filter(|array| has_value(array, 0))?;
     let inexact = root.shape.is_inexact(array, root.is_dynamic());
     let kind = match root.class {
         Class::Values(_) => Kind::Json,

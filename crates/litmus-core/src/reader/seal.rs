@@ -10,11 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
-use parquet::file::metadata::ParquetMetaDataReader;
 use sha2::{Digest, Sha256 as Sha256Hasher};
 
-use super::error::{DAMAGED, ReadError, guard};
+use super::error::{DAMAGED, ReadError};
+use super::footer::Footer;
 use crate::Sha256;
 
 /// Files up to this size are read in one piece.
@@ -23,8 +22,6 @@ const WHOLE_FILE_BYTES_MAX: u64 = 1 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
 /// A footer grows with the columns; the largest real one seen has 30 kB.
 const FOOTER_BYTES_MAX: u64 = 64 << 20;
-/// A million columns would be decoded one by one for every table.
-const COLUMNS_MAX: usize = 10_000;
 
 const MAGIC: &[u8; 4] = b"PAR1";
 const MAGIC_ENCRYPTED: &[u8; 4] = b"PARE";
@@ -38,7 +35,7 @@ pub(super) struct Sealed {
     pub(super) sha256: Sha256,
     /// All bytes, where the file is small.
     pub(super) whole: Option<Bytes>,
-    pub(super) metadata: ArrowReaderMetadata,
+    pub(super) footer: Footer,
 }
 
 /// Opens and checks `path`; `label` names it in errors.
@@ -67,23 +64,12 @@ pub(super) fn open(path: &Path, label: &str) -> Result<Sealed, ReadError> {
     };
     let footer = footer_range(size, label, &range)?;
     let footer = range(footer.start, (footer.end - footer.start) as usize)?;
-    let parquet = guard(label, || ParquetMetaDataReader::decode_metadata(&footer))?;
-    let columns = parquet.file_metadata().schema_descr().num_columns();
-    if columns > COLUMNS_MAX {
-        let message = format!("has {columns} columns; at most {COLUMNS_MAX} are read");
-        return Err(
-            ReadError::new(label, message).with_hint("look for a test that makes a new input or output name each time")
-        );
-    }
-    // The ARROW:schema key in the footer only says which of several equal Arrow types the writer had in memory; without it
-    // every text is Utf8 and every list a List, and nothing has to be parsed that a damaged file could hide in.
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let metadata = guard(label, || ArrowReaderMetadata::try_new(Arc::new(parquet), options))?;
+    let footer = Footer::read(footer, label)?;
     let sha256 = match &whole {
         Some(whole) => Sha256(Sha256Hasher::digest(whole).into()),
         None => hash(&file, size).map_err(io_error("cannot read"))?,
     };
-    Ok(Sealed { file: Arc::new(file), size, sha256, whole, metadata })
+    Ok(Sealed { file: Arc::new(file), size, sha256, whole, footer })
 }
 
 type Range<'a> = dyn Fn(u64, usize) -> Result<Bytes, ReadError> + 'a;

@@ -3,20 +3,22 @@
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::ArrayRef;
 use bytes::{Buf, Bytes};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::error::{DAMAGED, ReadError, guard};
-use super::seal::{Sealed, read_at};
+use super::footer::{Chunk, Footer};
+use super::layout::{Layout, arrow_metadata};
+use super::quick;
+use super::seal::read_at;
 
 /// A batch holds about this many leaf values.
 const BATCH_VALUES: u64 = 64 << 10;
@@ -45,7 +47,6 @@ impl Want {
 /// Where raw batches come from.
 pub(super) struct Source {
     label: Arc<str>,
-    metadata: ArrowReaderMetadata,
     rows: u64,
     from: From,
 }
@@ -53,29 +54,33 @@ pub(super) struct Source {
 enum From {
     /// Small files: decoded once, all columns that have values.
     Kept(Raw),
-    Sealed(Input),
+    Sealed(Columns),
+}
+
+/// The columns of a file as it lies there.
+struct Columns {
+    label: Arc<str>,
+    input: Input,
+    footer: Arc<Footer>,
+    layout: Arc<Layout>,
+    /// Made when the parquet crate is first asked to decode something.
+    metadata: OnceLock<Result<ArrowReaderMetadata, ReadError>>,
 }
 
 impl Source {
-    /// A source over a sealed file; `roots` are the columns that have values at all.
-    pub(super) fn new(sealed: &Sealed, label: &Arc<str>, roots: &[usize]) -> Result<Self, ReadError> {
-        let input = match &sealed.whole {
-            Some(whole) => Input::Whole(whole.clone()),
-            None => Input::File { file: Arc::clone(&sealed.file), size: sealed.size },
-        };
-        let metadata = sealed.metadata.clone();
-        let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let mut source = Self { label: Arc::clone(label), metadata, rows, from: From::Sealed(input) };
-        let want: Vec<_> = roots.iter().copied().map(Want::Root).collect();
-        let leaves = source.leaves(&want);
-        let is_small = source.values(&leaves) <= BATCH_VALUES && source.bytes(&leaves) <= KEPT_BYTES_MAX;
-        if sealed.whole.is_some() && is_small {
-            let kept = source.batches(&want)?.collect::<Result<Vec<_>, _>>()?;
-            if let [raw] = &kept[..] {
-                source.from = From::Kept(raw.clone());
-            }
-        }
-        Ok(source)
+    /// A source over a sealed file; `roots` are the columns whose values may be asked for.
+    pub(super) fn new(
+        input: Input,
+        footer: &Arc<Footer>,
+        layout: &Arc<Layout>,
+        label: &Arc<str>,
+        roots: &[usize],
+    ) -> Result<Self, ReadError> {
+        let (label, rows) = (Arc::clone(label), footer.rows);
+        let (footer, layout) = (Arc::clone(footer), Arc::clone(layout));
+        let columns = Columns { label: Arc::clone(&label), input, footer, layout, metadata: OnceLock::new() };
+        let kept = columns.keep(roots)?;
+        Ok(Self { label, rows, from: kept.map_or(From::Sealed(columns), From::Kept) })
     }
 
     /// Rows of the file, as its footer says.
@@ -89,54 +94,94 @@ impl Source {
 
     /// All rows of some columns.
     pub(super) fn batches(&self, wanted: &[Want]) -> Result<Batches, ReadError> {
-        let mut wanted = wanted.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup_by_key(|want| want.root());
-        let input = match &self.from {
-            From::Kept(raw) => {
-                return Ok(Batches { label: Arc::clone(&self.label), state: State::Kept(Some(raw.clone())) });
-            }
-            From::Sealed(input) => input.clone(),
-        };
-        let leaves = self.leaves(&wanted);
-        let rows = self.rows.max(1);
-        let by_values = BATCH_VALUES / (self.values(&leaves) / rows).max(1);
-        let by_bytes = BATCH_BYTES / (self.bytes(&leaves) / rows).max(1);
-        let batch_rows = by_values.min(by_bytes).max(1) as usize;
-        let reader = self.reader(input, leaves, batch_rows, None)?;
-        let roots = wanted.into_iter().map(Want::root).collect();
-        let expected = self.rows;
-        Ok(Batches { label: Arc::clone(&self.label), state: State::Sealed { reader, roots, next_row: 0, expected } })
+        match &self.from {
+            From::Kept(raw) => Ok(Batches { label: Arc::clone(&self.label), state: State::Kept(Some(raw.clone())) }),
+            From::Sealed(columns) => columns.batches(wanted),
+        }
     }
 
     /// One row of some columns.
     pub(super) fn row(&self, row: u64, roots: &[usize]) -> Result<Raw, ReadError> {
-        let input = match &self.from {
+        match &self.from {
             From::Kept(raw) => {
-                let batch = raw.batch.slice(row as usize, 1);
-                return Ok(Raw { batch, roots: Arc::clone(&raw.roots), first_row: row });
+                let columns = raw.columns.iter().map(|column| column.slice(row as usize, 1)).collect();
+                Ok(Raw { columns, roots: Arc::clone(&raw.roots), rows: 1, first_row: row })
             }
-            From::Sealed(input) => input.clone(),
+            From::Sealed(columns) => columns.row(row, roots),
+        }
+    }
+}
+
+impl Columns {
+    /// All of these columns at once, if the file is small.
+    fn keep(&self, roots: &[usize]) -> Result<Option<Raw>, ReadError> {
+        let Input::Whole(whole) = &self.input else { return Ok(None) };
+        let want: Vec<_> = roots.iter().copied().map(Want::Root).collect();
+        let leaves = self.leaves(&want);
+        if self.values(&leaves) > BATCH_VALUES || self.bytes(&leaves) > KEPT_BYTES_MAX {
+            return Ok(None);
+        }
+        let rows = self.footer.rows as usize;
+        let mut decoder = quick::Decoder::new(whole, rows);
+        let mut column = |root: usize| {
+            let (plan, leaves) = (self.layout.quick[root].as_ref()?, &self.layout.leaves[root]);
+            let groups = &self.footer.groups;
+            decoder.root(plan, |at| groups.iter().map(move |group| place(&group[leaves.start + at])))
         };
+        let mut columns: Vec<Option<ArrayRef>> = roots.iter().map(|root| column(*root)).collect();
+        let declined = roots.iter().zip(&columns).filter(|(_, column)| column.is_none());
+        let declined: Vec<_> = declined.map(|(root, _)| Want::Root(*root)).collect();
+        if !declined.is_empty() {
+            let raws = self.batches(&declined)?.collect::<Result<Vec<_>, _>>()?;
+            let [raw] = &raws[..] else { return Ok(None) };
+            for (root, column) in roots.iter().zip(&mut columns).filter(|(_, column)| column.is_none()) {
+                *column = raw.root(*root).cloned();
+            }
+        }
+        let columns: Option<Arc<[_]>> = columns.into_iter().collect();
+        Ok(columns.map(|columns| Raw { columns, roots: roots.into(), rows, first_row: 0 }))
+    }
+
+    fn batches(&self, wanted: &[Want]) -> Result<Batches, ReadError> {
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup_by_key(|want| want.root());
+        let leaves = self.leaves(&wanted);
+        let rows = self.footer.rows.max(1);
+        let by_values = BATCH_VALUES / (self.values(&leaves) / rows).max(1);
+        let by_bytes = BATCH_BYTES / (self.bytes(&leaves) / rows).max(1);
+        let batch_rows = by_values.min(by_bytes).max(1) as usize;
+        let reader = self.reader(leaves, batch_rows, None)?;
+        let roots = wanted.into_iter().map(Want::root).collect();
+        let expected = self.footer.rows;
+        Ok(Batches { label: Arc::clone(&self.label), state: State::Sealed { reader, roots, next_row: 0, expected } })
+    }
+
+    fn row(&self, row: u64, roots: &[usize]) -> Result<Raw, ReadError> {
         let wanted: Vec<_> = roots.iter().copied().map(Want::Root).collect();
         let selection = RowSelection::from(vec![RowSelector::skip(row as usize), RowSelector::select(1)]);
-        let mut reader = self.reader(input, self.leaves(&wanted), 1, Some(selection))?;
+        let mut reader = self.reader(self.leaves(&wanted), 1, Some(selection))?;
         let batch = guard(&self.label, || Ok(reader.next().transpose()?))?;
         let batch =
             batch.ok_or_else(|| ReadError::new(&*self.label, format!("row {row} is gone")).with_hint(DAMAGED))?;
-        Ok(Raw { batch, roots: roots.into(), first_row: row })
+        Ok(Raw { columns: batch.columns().into(), roots: roots.into(), rows: 1, first_row: row })
+    }
+
+    fn metadata(&self) -> Result<&ArrowReaderMetadata, ReadError> {
+        let metadata = self.metadata.get_or_init(|| arrow_metadata(&self.footer.bytes, &self.label));
+        metadata.as_ref().map_err(Clone::clone)
     }
 
     fn reader(
         &self,
-        input: Input,
         leaves: Vec<usize>,
         batch_rows: usize,
         selection: Option<RowSelection>,
     ) -> Result<ParquetRecordBatchReader, ReadError> {
+        let metadata = self.metadata()?;
         guard(&self.label, || {
-            let mask = ProjectionMask::leaves(self.metadata.parquet_schema(), leaves);
-            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(input, self.metadata.clone());
+            let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.input.clone(), metadata.clone());
             let builder = builder.with_projection(mask).with_batch_size(batch_rows);
             match selection {
                 Some(selection) => builder.with_row_selection(selection).build(),
@@ -147,16 +192,13 @@ impl Source {
 
     /// Leaf columns of what is wanted.
     fn leaves(&self, wanted: &[Want]) -> Vec<usize> {
-        let schema = self.metadata.parquet_schema();
-        let mut of_root = vec![Vec::new(); schema.root_schema().get_fields().len()];
-        (0..schema.num_columns()).for_each(|leaf| of_root[schema.get_column_root_idx(leaf)].push(leaf));
         let mut leaves = Vec::new();
         for want in wanted {
             match want {
-                Want::Root(root) => leaves.extend(&of_root[*root]),
+                Want::Root(root) => leaves.extend(self.layout.leaves[*root].clone()),
                 Want::Lengths(root) => {
-                    let bytes = |leaf: &usize| self.chunk_sum(&[*leaf], ColumnChunkMetaData::compressed_size);
-                    leaves.extend(of_root[*root].iter().copied().min_by_key(bytes));
+                    let bytes = |leaf: &usize| self.chunk_sum(&[*leaf], |chunk| chunk.compressed);
+                    leaves.extend(self.layout.leaves[*root].clone().min_by_key(bytes));
                 }
             }
         }
@@ -164,29 +206,38 @@ impl Source {
     }
 
     fn values(&self, leaves: &[usize]) -> u64 {
-        self.chunk_sum(leaves, ColumnChunkMetaData::num_values)
+        self.chunk_sum(leaves, |chunk| chunk.values)
     }
 
     /// Decoded bytes: a text in a dictionary counts as often as it is used, where the file says so.
     fn bytes(&self, leaves: &[usize]) -> u64 {
-        self.chunk_sum(leaves, |chunk| {
-            chunk.uncompressed_size().max(chunk.unencoded_byte_array_data_bytes().unwrap_or(0))
-        })
+        self.chunk_sum(leaves, |chunk| chunk.uncompressed.max(chunk.unencoded))
     }
 
     /// A sum over column chunks. The footer's numbers are not to be trusted: negative ones count as none.
-    fn chunk_sum(&self, leaves: &[usize], number: impl Fn(&ColumnChunkMetaData) -> i64) -> u64 {
-        let groups = self.metadata.metadata().row_groups();
-        let chunks = groups.iter().flat_map(|group| leaves.iter().filter_map(|leaf| group.columns().get(*leaf)));
+    fn chunk_sum(&self, leaves: &[usize], number: impl Fn(&Chunk) -> i64) -> u64 {
+        let chunks = self.footer.groups.iter().flat_map(|group| leaves.iter().map(|leaf| &group[*leaf]));
         chunks.map(|chunk| u64::try_from(number(chunk)).unwrap_or(0)).fold(0, u64::saturating_add)
     }
+}
+
+/// Where a column chunk lies, if the quick decoder can read it.
+fn place(chunk: &Chunk) -> Option<quick::ChunkPlace> {
+    Some(quick::ChunkPlace {
+        codec: quick::Codec::of(chunk.codec)?,
+        start: u64::try_from(chunk.start()).ok()?,
+        length: u64::try_from(chunk.compressed).ok()?,
+        values: u64::try_from(chunk.values).ok()?,
+    })
 }
 
 /// A raw batch: columns as decoded, by the index of the root column.
 #[derive(Clone, Debug)]
 pub(super) struct Raw {
-    pub(super) batch: RecordBatch,
+    columns: Arc<[ArrayRef]>,
+    /// In ascending order.
     roots: Arc<[usize]>,
+    rows: usize,
     /// Position of its first row in the file.
     pub(super) first_row: u64,
 }
@@ -194,11 +245,11 @@ pub(super) struct Raw {
 impl Raw {
     /// A root column; `None` where it has no values at all.
     pub(super) fn root(&self, root: usize) -> Option<&ArrayRef> {
-        self.roots.binary_search(&root).ok().map(|at| self.batch.column(at))
+        self.roots.binary_search(&root).ok().map(|at| &self.columns[at])
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.batch.num_rows()
+        self.rows
     }
 }
 
@@ -225,7 +276,8 @@ impl Iterator for Batches {
             Ok(Some(batch)) => {
                 let first_row = *next_row;
                 *next_row += batch.num_rows() as u64;
-                Some(Ok(Raw { batch, roots: Arc::clone(roots), first_row }))
+                let (columns, rows) = (batch.columns().into(), batch.num_rows());
+                Some(Ok(Raw { columns, roots: Arc::clone(roots), rows, first_row }))
             }
             Ok(None) if *next_row != expected => {
                 let message = format!("has {next_row} rows where its footer says {expected}");

@@ -5,7 +5,9 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::layout::Layouts;
 use super::{ReadError, RunFile};
 
 /// The folder of run files in a data dir.
@@ -51,6 +53,8 @@ pub struct FoundFile {
 #[derive(Clone, Debug)]
 pub struct Store {
     data_dir: PathBuf,
+    /// Shared by all clones: the files of a store have few schemas.
+    layouts: Arc<Layouts>,
 }
 
 impl Store {
@@ -62,7 +66,7 @@ impl Store {
             let error = ReadError::new(data_dir, "the data dir is not a folder");
             return Err(error.with_hint("name the folder that holds runs/, not a file in it"));
         }
-        Ok(Self { data_dir: real })
+        Ok(Self { data_dir: real, layouts: Arc::default() })
     }
 
     /// The data dir, canonical.
@@ -103,7 +107,7 @@ impl Store {
 
     /// Opens one of them.
     pub fn open_run(&self, path: &Path) -> Result<RunFile, ReadError> {
-        RunFile::open(self.data_dir(), path)
+        RunFile::open_as(self.data_dir(), path, &self.layouts)
     }
 }
 

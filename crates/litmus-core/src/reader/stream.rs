@@ -181,7 +181,7 @@ impl Builder<'_> {
                 let name = |row: &u32| Some(RECORD_TYPES[self.current.types[*row as usize] as usize]);
                 Arc::new(owners.iter().map(name).collect::<StringArray>())
             }
-            Part::Constant(value) => take(value, &UInt32Array::from(vec![0; rows]), None)?,
+            Part::Custom(at) => take(&self.run.custom[*at].2, &UInt32Array::from(vec![0; rows]), None)?,
             Part::Dynamic(slot) => self.owners.select(&self.current.dynamic[*slot])?,
             Part::Root(root) | Part::Json(root) => match self.current.raw.root(*root) {
                 Some(array) => convert(&self.owners.select(array)?, shape(*root), column.kind),

@@ -14,6 +14,7 @@ use super::head::{Head, record_types};
 use super::source::{Raw, Source, Want};
 
 /// What the first pass found.
+#[derive(PartialEq)]
 pub(super) struct Survey {
     /// By root column: on rows of which types it has a value; for columns of the run, a value that differs from the run row.
     pub(super) present: Vec<[bool; 4]>,

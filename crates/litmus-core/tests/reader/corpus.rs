@@ -371,7 +371,8 @@ fn attachments_are_found_where_the_references_lead() {
     each_run(|run, _| {
         for attachment in run.attachments().unwrap() {
             match attachment.state {
-                AttachmentState::Present { path, size } => {
+                AttachmentState::Present { path, file, size } => {
+                    assert_eq!(std::fs::metadata(&file).unwrap().len(), size, "{path}");
                     assert!(size > 0, "{path}");
                     present += 1;
                     descriptions += usize::from(path.ends_with(".meta.json"));

@@ -13,6 +13,7 @@ use litmus_core::Table;
 use litmus_core::digest::Conversions;
 use litmus_core::reader::RunFile;
 use litmus_core::tables::Kind;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use serde_json::{Value, json};
 
 fn open(columns: &Columns) -> RunFile {
@@ -338,4 +339,28 @@ fn an_outcome_that_is_not_stored_is_the_worst_there_is() {
     let mut columns = nested2(&["run", "step"], &[0, 0], vec![]);
     columns[3].1 = lists(&[0, 1], listed);
     assert_eq!(open(&columns).summary().outcome, "failed");
+}
+
+#[test]
+fn a_file_reads_alike_whatever_it_is_compressed_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let columns =
+        nested2(&["run", "step", "step"], &[0, 3, 500], vec![("in_note", texts(["", "x".repeat(900).as_str(), "y"]))]);
+    let digests = |name: &str, compression: Compression| {
+        let layout = Layout { compression: Some(compression), ..Layout::default() };
+        write(dir.path(), name, &columns, &layout).unwrap().digests(Conversions::default()).unwrap()
+    };
+    let plain = digests("plain", Compression::UNCOMPRESSED);
+    assert_eq!(plain["measurements"].rows, 503);
+    let codecs = [
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+        Compression::ZSTD(ZstdLevel::default()),
+    ];
+    for codec in codecs {
+        assert_eq!(digests("compressed", codec), plain, "{codec}");
+    }
 }

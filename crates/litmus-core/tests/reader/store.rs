@@ -174,7 +174,12 @@ fn references_are_followed_inside_the_data_dir_only() {
     let column: ArrayRef = Arc::new(references.into_iter().collect::<StringArray>());
     let types = ["run", "measurement", "measurement", "measurement", "step", "step", "step", "step"];
     let run = write(dir.path(), "x", &flat(&types, vec![("out_file", column)]), &Layout::default()).unwrap();
-    let present = |path: &str| AttachmentState::Present { path: path.to_owned(), size: 1 };
+    let real = dir.path().canonicalize().unwrap();
+    let present = |path: &str| AttachmentState::Present {
+        path: path.to_owned(),
+        file: real.join(path).display().to_string(),
+        size: 1,
+    };
     let refused = |reason: &str| AttachmentState::Refused { reason: reason.to_owned() };
     let expected = [
         ("file://_ref/wave.npz", present("runs/x_ref/wave.npz")),

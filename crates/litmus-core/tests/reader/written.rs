@@ -8,6 +8,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use litmus_core::reader::{ReadError, RunFile};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
@@ -60,6 +61,7 @@ pub(crate) fn nested2(types: &[&str], measurements: &[usize], extra: Columns) ->
 pub(crate) struct Layout {
     pub(crate) row_group_rows: Option<usize>,
     pub(crate) no_statistics: bool,
+    pub(crate) compression: Option<Compression>,
     pub(crate) footer: Vec<(&'static str, String)>,
 }
 
@@ -76,6 +78,9 @@ pub(crate) fn write(data_dir: &Path, name: &str, columns: &Columns, layout: &Lay
     }
     if layout.no_statistics {
         properties = properties.set_statistics_enabled(parquet::file::properties::EnabledStatistics::None);
+    }
+    if let Some(compression) = layout.compression {
+        properties = properties.set_compression(compression);
     }
     std::fs::create_dir_all(data_dir.join("runs")).unwrap();
     let relative = Path::new("runs").join(format!("{name}.parquet"));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use litmus_core::abi::host::{HostCall, Instance, Plugin, RunSource};
-use litmus_core::{CheckAnswer, OpenMode, Report, RetryClass, RunId, Sha256, SinkError, Status, failpoint};
+use litmus_core::{Audit, CheckAnswer, OpenMode, Report, RetryClass, RunId, SinkError, Status, failpoint};
 use serde_json::{Value, json};
 
 use super::decode::{DecodeCache, OpenRun};
@@ -243,9 +243,8 @@ impl Driver {
         let now = self.now();
         match answer {
             Some(Ok(audits)) => {
-                let present: BTreeMap<RunId, Sha256> =
-                    audits.into_iter().filter_map(|audit| Some((audit.run_id, audit.sha256?))).collect();
-                self.lane.audited(now, &self.queue, items, Ok(&present))
+                let held: BTreeMap<RunId, Audit> = audits.into_iter().map(|audit| (audit.run_id, audit)).collect();
+                self.lane.audited(now, &self.queue, items, Ok(&held))
             }
             Some(Err(error)) => {
                 let failure = self.failure(&error);
@@ -404,8 +403,10 @@ impl Driver {
 
     fn tell_run(&mut self, run: Ended) {
         match (run.settled.to, run.settled.status) {
-            (Settlement::Pending, _) => return,
-            (Settlement::Committed, Status::AlreadyPresent) => self.tally.already_present += 1,
+            (Settlement::Pending | Settlement::Deferred, _) => return,
+            (Settlement::Committed | Settlement::Unconfirmed, Status::AlreadyPresent) => {
+                self.tally.already_present += 1
+            }
             (Settlement::Committed, _) => {
                 self.tally.delivered += 1;
                 if self.spec.dry_run {

@@ -10,11 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use litmus_core::{Capabilities, RetryClass, RunId, Sha256, Status};
+use litmus_core::{Audit, Capabilities, Receipt, RetryClass, RunId, Status};
 
 use super::backoff;
 use super::queue::{Item, SinkQueue};
-use crate::ledger::{Result, Settled, Settlement};
+use crate::ledger::{Confirmed, Result, Settled, Settlement};
 
 /// Transient failures in a row after which the breaker opens.
 const BREAKER_FAILURES: u32 = 5;
@@ -23,6 +23,10 @@ const STRIKES_MAX: u32 = 5;
 /// How long after a hang a fresh instance is opened, at first and at most.
 const HUNG_WAIT: Duration = Duration::from_mins(1);
 const HUNG_WAIT_MAX: Duration = Duration::from_hours(1);
+/// Runs in a row that a sink may refuse, while it takes none, before it counts as blocked.
+const REFUSED_MAX: u32 = 20;
+/// How often a sink may say that it has a run which its audit does not find.
+const CLAIMS_MAX: u32 = 2;
 /// Runs asked about in one `audit`.
 const AUDIT_RUNS: usize = 200;
 
@@ -170,6 +174,13 @@ pub(crate) struct Lane {
     hangs: u32,
     /// Whether a run got through since the instance was opened.
     delivered_something: bool,
+    /// Runs in a row that failed alone while nothing got through.
+    refused: u32,
+    /// Whether the destination was asked since it was opened if it still has the newest runs; whether that is being asked.
+    sampled: bool,
+    sampling: bool,
+    /// How often a sink said of a run that it has it already.
+    claimed: BTreeMap<(usize, i64), u32>,
     confirmed: bool,
     stopping: bool,
 }
@@ -191,6 +202,10 @@ impl Lane {
             waiting: BTreeSet::new(),
             hangs: 0,
             delivered_something: false,
+            refused: 0,
+            sampled: false,
+            sampling: false,
+            claimed: BTreeMap::new(),
             confirmed: false,
             stopping: false,
         }
@@ -204,6 +219,12 @@ impl Lane {
     #[cfg(test)]
     pub(crate) fn is_confirmed(&self) -> bool {
         self.connected && self.confirmed
+    }
+
+    /// Whether an audit that is under way only looks at the newest runs.
+    #[cfg(test)]
+    pub(crate) fn is_sampling(&self) -> bool {
+        self.sampling
     }
 
     /// No new batch; what is in flight may end.
@@ -252,11 +273,19 @@ impl Lane {
                 return Ok(Step::Audit(items));
             }
             // A sink that cannot say is given the runs again; one that dedups takes them as already present.
-            queue.confirm(&items.iter().map(|item| (item, false)).collect::<Vec<_>>(), now.wall_ms)?;
+            queue.confirm(&items.iter().map(|item| (item, Confirmed::Absent)).collect::<Vec<_>>(), now.wall_ms)?;
             if !items.is_empty() {
                 return self.next(now, queue, more_may_come);
             }
             self.confirmed = true;
+        }
+        if !self.sampled && self.in_flight == 0 {
+            self.sampled = true;
+            let items = queue.latest()?;
+            if !items.is_empty() && self.capabilities.audit && !self.policy.dry_run {
+                self.sampling = true;
+                return Ok(Step::Audit(items));
+            }
         }
         let batch = match self.suspects.pop_front() {
             Some(part) => part,
@@ -282,7 +311,7 @@ impl Lane {
     /// The instance is open.
     pub(crate) fn connected(&mut self, now: Now, queue: &SinkQueue, incarnation: Option<&str>) -> Result<u64> {
         self.connected = true;
-        self.delivered_something = false;
+        (self.delivered_something, self.sampled, self.sampling) = (false, false, false);
         let unconfirmed = queue.confirm_incarnation(incarnation, now.wall_ms)?;
         self.confirmed = false;
         if self.health == Health::Up {
@@ -305,12 +334,38 @@ impl Lane {
         now: Now,
         queue: &SinkQueue,
         items: &[Item],
-        answer: std::result::Result<&BTreeMap<RunId, Sha256>, &Failure>,
+        answer: std::result::Result<&BTreeMap<RunId, Audit>, &Failure>,
     ) -> Result<()> {
         match answer {
-            Ok(present) => {
-                let answers: Vec<(&Item, bool)> =
-                    items.iter().map(|item| (item, present.get(&item.run.run_id) == Some(&item.run.sha256))).collect();
+            Ok(held) if std::mem::take(&mut self.sampling) => {
+                let is_lost = |item: &Item| match held.get(&item.run.run_id) {
+                    None | Some(Audit { sha256: None, .. }) => true,
+                    // Another revision may have come from another host.
+                    Some(_) => matches!(compare(item, held.get(&item.run.run_id)), Confirmed::Differs(_)),
+                };
+                if items.iter().any(is_lost) {
+                    // As after the restore of an older backup: what else is missing only a look at everything shows.
+                    queue.doubt(now.wall_ms)?;
+                    self.confirmed = false;
+                }
+                self.progressed(now);
+            }
+            Ok(held) => {
+                let mut answers: Vec<(&Item, Confirmed)> = Vec::with_capacity(items.len());
+                for item in items {
+                    let mut answer = compare(item, held.get(&item.run.run_id));
+                    if answer == Confirmed::Absent {
+                        // Told once that it is there and once that it is not: something may have come in between. Told so again
+                        // and again, it would be sent for ever.
+                        let claimed = self.claimed.entry((item.store, item.run.revision)).or_default();
+                        if *claimed > CLAIMS_MAX {
+                            let why =
+                                "the sink says that the run is already present, and its audit says that it is not";
+                            answer = Confirmed::Differs(why.to_owned());
+                        }
+                    }
+                    answers.push((item, answer));
+                }
                 queue.confirm(&answers, now.wall_ms)?;
                 self.progressed(now);
             }
@@ -335,7 +390,8 @@ impl Lane {
         let mut silent: Vec<&Item> = Vec::new();
         let mut block: Option<Failure> = None;
         let mut progress = false;
-        let mut hung = false;
+        let (mut hung, mut taken) = (false, false);
+        let mut faults: Vec<(&Item, Failure)> = Vec::new();
         for (item, report) in batch.iter().zip(outcome.reports) {
             let Some(report) = report else {
                 silent.push(item);
@@ -344,9 +400,15 @@ impl Lane {
             let failure = Failure { status: report.status, message: report.message, retry_after: report.retry_after };
             match failure.status.class() {
                 RetryClass::Final => {
-                    progress = true;
+                    (progress, taken) = (true, true);
                     let to = match failure.status {
                         Status::Superseded => Settlement::Superseded,
+                        // A note that it was delivered once is no proof that it is still there.
+                        Status::AlreadyPresent if self.capabilities.audit && !self.policy.dry_run => {
+                            *self.claimed.entry((item.store, item.run.revision)).or_default() += 1;
+                            self.confirmed = false;
+                            Settlement::Unconfirmed
+                        }
                         _ => Settlement::Committed,
                     };
                     let message = match failure.message.as_str() {
@@ -357,7 +419,7 @@ impl Lane {
                 }
                 RetryClass::Suspect => {
                     progress = true;
-                    settled.push((item, suspect(item, &failure)));
+                    faults.push((item, failure));
                 }
                 RetryClass::Retry => later.push((item, failure)),
                 RetryClass::BlocksSink => {
@@ -376,10 +438,10 @@ impl Lane {
                 };
                 // A sink that hangs with everything is at fault itself. A run is suspected where the call hung with it alone
                 // once more, while this same instance took others.
-                let others_pass = self.delivered_something || progress;
+                let others_pass = self.delivered_something || taken;
                 settled.extend(silent.iter().map(|item| match &batch[..] {
-                    [_] if item.run.hangs > 0 && others_pass => (*item, suspect(item, &failure)),
-                    _ => (*item, Settled { to: Settlement::Hung, ..back(&failure) }),
+                    [_] if item.run.deferred > 0 && others_pass => (*item, suspect(item, &failure)),
+                    _ => (*item, Settled { to: Settlement::Deferred, ..back(&failure) }),
                 }));
                 hung = true;
             }
@@ -392,7 +454,7 @@ impl Lane {
                 // Data is the run's fault however the sink is; the rest may be the sink's.
                 RetryClass::Suspect if failure.status == Status::Data || sink_well => match silent.as_slice() {
                     [] => {}
-                    [item] => settled.push((item, suspect(item, &failure))),
+                    [item] => faults.push((item, failure)),
                     many => {
                         let half = many.len() / 2;
                         for part in [&many[half..], &many[..half]] {
@@ -403,6 +465,22 @@ impl Lane {
                 _ if silent.is_empty() && !progress => self.fail(now, &failure),
                 _ => later.extend(silent.iter().map(|item| (*item, failure.clone()))),
             },
+        }
+        // A run is blamed where others get through. Where none does, it may be any fault of the destination (a constraint, a
+        // trigger, a full partition): the run comes again alone, after all others; if it is refused even then, it is the sink.
+        let others_pass = self.delivered_something || taken;
+        let mut refused: Option<Failure> = None;
+        for (item, failure) in faults {
+            if others_pass {
+                settled.push((item, suspect(item, &failure)));
+                continue;
+            }
+            self.refused += 1;
+            if item.run.deferred > 0 || self.refused >= REFUSED_MAX {
+                let message = format!("run {}: {}", item.run.run_id, failure.message);
+                refused = Some(Failure { message, ..failure.clone() });
+            }
+            settled.push((item, Settled { to: Settlement::Deferred, ..back(&failure) }));
         }
         // Where others got through, a run that did not waits by itself; where none did, it is the sink.
         let sink_failure = (!progress).then(|| later.first().map(|(_, failure)| failure.clone())).flatten();
@@ -415,13 +493,15 @@ impl Lane {
                 self.wait(now, item, item.run.strikes + 1, None);
             }
         }
+        if taken {
+            (self.delivered_something, self.refused) = (true, 0);
+        }
         if progress {
-            self.delivered_something = true;
             self.progressed(now);
         }
         if hung {
             self.hung(now, "deliver");
-        } else if let Some(failure) = block {
+        } else if let Some(failure) = block.or(refused) {
             self.block(now, &failure);
         } else if let Some(failure) = sink_failure
             && !self.stopping
@@ -551,6 +631,32 @@ impl Lane {
             None => until,
         }
     }
+}
+
+/// What an audit's answer says of a revision: whether it is there, and as it was delivered.
+fn compare(item: &Item, held: Option<&Audit>) -> Confirmed {
+    let Some(held) = held.filter(|held| held.sha256 == Some(item.run.sha256)) else { return Confirmed::Absent };
+    let receipt: Receipt =
+        item.run.receipt.as_deref().and_then(|receipt| serde_json::from_str(receipt).ok()).unwrap_or_default();
+    if held.tables.is_empty() {
+        // A sink that keeps the file itself has no tables; the sha256 is of the bytes that it read back.
+        return Confirmed::Present;
+    }
+    for (table, delivered) in &receipt.tables {
+        let found = held.tables.get(table).copied().unwrap_or_default();
+        if found != *delivered {
+            let what = if found.rows == delivered.rows {
+                format!("other values than were delivered in {} rows", found.rows)
+            } else {
+                format!("{} rows where {} were delivered", found.rows, delivered.rows)
+            };
+            return Confirmed::Differs(format!(
+                "the destination was changed by somebody else: table {table} holds {what}\nhint: delete the run's row in \
+                 litmus_deliveries there and `litmus-host retry` it to have it written again"
+            ));
+        }
+    }
+    Confirmed::Present
 }
 
 /// What is said of a failure, in the ledger and to a person.

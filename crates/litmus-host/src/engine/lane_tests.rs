@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use litmus_core::{Capabilities, Grade, Status};
+use litmus_core::digest::TableDigest;
+use litmus_core::{Audit, Capabilities, Grade, Status};
 
 use super::lane::{End, Failure, Health, Lane, Now, Outcome, Policy, RunReport, Step};
 use super::queue::{Item, SharedLedger, SinkQueue, StoreQueue, lock};
@@ -58,6 +59,11 @@ impl Bench {
             match self.next() {
                 Step::Wait(Some(until)) => self.clock = until,
                 Step::Connect => self.connect(),
+                Step::Audit(items) if self.lane.is_sampling() => {
+                    let there = items.iter().map(|item| (item.run.run_id, held(item, 0))).collect();
+                    let now = self.now();
+                    self.lane.audited(now, &self.queue, &items, Ok(&there)).unwrap();
+                }
                 step => return step,
             }
         }
@@ -86,6 +92,17 @@ impl Bench {
 
     fn states(&self) -> Vec<String> {
         lock(&self.ledger).states(self.id).into_iter().map(|(_, state)| state).collect()
+    }
+}
+
+/// What an audit says of a run that is there, with so many rows of measurements.
+fn held(item: &Item, rows: u64) -> Audit {
+    let digest = TableDigest { rows, ..TableDigest::default() };
+    Audit {
+        run_id: item.run.run_id,
+        sha256: Some(item.run.sha256),
+        tables: [("measurements".to_owned(), digest)].into(),
+        conversions: [].into(),
     }
 }
 
@@ -287,7 +304,7 @@ fn after_another_incarnation_the_destination_is_asked_and_gets_what_it_lacks() {
     let now = bench.now();
     assert_eq!(bench.lane.connected(now, &bench.queue, Some("another")).unwrap(), 2);
     let Step::Audit(items) = bench.next() else { panic!() };
-    let present = [(items[0].run.run_id, items[0].run.sha256)].into();
+    let present = [(items[0].run.run_id, held(&items[0], 1))].into();
     bench.lane.audited(now, &bench.queue, &items, Ok(&present)).unwrap();
     let Step::Deliver(items) = bench.act() else { panic!() };
     let runs: Vec<u8> = items.iter().map(|item| item.run.sha256.0[0]).collect();
@@ -321,4 +338,88 @@ fn a_run_replaced_before_it_could_be_handed_over_is_superseded_not_gone() {
     bench.lane.nothing_handed_over();
     assert_eq!(bench.states(), ["superseded", "gone"]);
     assert!(matches!(bench.act(), Step::Finished));
+}
+
+#[test]
+fn a_sink_that_refuses_every_run_is_blocked_and_no_run_is_blamed() {
+    let mut bench = Bench::new(40, None);
+    for _ in 0..3 {
+        let mut calls = 0;
+        while !matches!(bench.lane.health(), Health::Blocked(..)) {
+            let Step::Deliver(items) = bench.act() else { panic!() };
+            calls += 1;
+            bench.deliver(items, failed(Status::Data), |_| None);
+        }
+        assert!(calls <= 50, "{calls} calls to find out that nothing passes");
+        assert!(bench.states().iter().all(|state| state == "pending" || state == "in_flight"), "{:?}", bench.states());
+    }
+    // The owner of the database has dropped the constraint.
+    while let Step::Deliver(items) = bench.act() {
+        bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    }
+    assert_eq!(bench.states(), vec!["committed"; 40]);
+}
+
+#[test]
+fn a_run_that_is_refused_alone_is_blamed_once_another_passes() {
+    let mut bench = Bench::new(1, None);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, End::Returned, |_| Some(Status::Data));
+    assert_eq!(bench.states(), ["pending"]);
+    lock(&bench.ledger).record(&[found("new", summary(9, 9))], 0).unwrap();
+    lock(&bench.ledger).backfill(bench.id, 0).unwrap();
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    assert_eq!(items[0].run.sha256.0[0], 9, "what was not refused yet comes first");
+    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, End::Returned, |_| Some(Status::Data));
+    assert_eq!(bench.states(), ["quarantined", "committed"]);
+}
+
+#[test]
+fn a_destination_that_lost_its_newest_runs_is_asked_about_all_of_them() {
+    let mut bench = Bench::new(5, None);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    // The next process connects; it is the same database, restored from a backup that has the first three.
+    let policy = Policy { batch_runs: 100, batch_bytes: 1 << 30, concurrency: 1, give_up_after: None, dry_run: false };
+    bench.lane = Lane::new(policy, CAPABILITIES, 8);
+    bench.connect();
+    for asked in [3, 5] {
+        let Step::Audit(items) = bench.next() else { panic!() };
+        assert_eq!(items.len(), asked);
+        let there: std::collections::BTreeMap<_, _> = items
+            .iter()
+            .filter(|item| item.run.sha256.0[0] <= 3)
+            .map(|item| (item.run.run_id, Audit { tables: [].into(), ..held(item, 0) }))
+            .collect();
+        let now = bench.now();
+        bench.lane.audited(now, &bench.queue, &items, Ok(&there)).unwrap();
+    }
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    assert_eq!(items.iter().map(|item| item.run.sha256.0[0]).collect::<Vec<_>>(), [4, 5]);
+}
+
+#[test]
+fn a_run_whose_rows_were_changed_at_the_destination_needs_a_person() {
+    let mut bench = Bench::new(1, None);
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    let report = RunReport {
+        status: Status::AlreadyPresent,
+        message: String::new(),
+        retry_after: None,
+        receipt: Some(serde_json::json!({ "tables": held(&items[0], 40).tables }).to_string()),
+    };
+    let now = bench.now();
+    bench
+        .lane
+        .delivered(now, &bench.queue, items, Outcome { reports: vec![Some(report)], end: End::Returned })
+        .unwrap();
+    assert_eq!(bench.states(), ["unconfirmed"], "that the sink noted it is no proof");
+    let Step::Audit(items) = bench.act() else { panic!() };
+    let there = [(items[0].run.run_id, held(&items[0], 39))].into();
+    bench.lane.audited(now, &bench.queue, &items, Ok(&there)).unwrap();
+    assert_eq!(bench.states(), ["quarantined"]);
+    let problems = lock(&bench.ledger).problems(bench.id, 9).unwrap();
+    assert!(problems[0].2.contains("measurements holds 39 rows where 40 were delivered"), "{problems:?}");
 }

@@ -34,6 +34,7 @@ use self::lane::{Health, Lane, Policy};
 use self::queue::{SharedLedger, SinkQueue, StoreQueue, lock};
 use self::scan::{SETTLING, Scan};
 use self::watch::Watcher;
+use crate::config::Redactor;
 use crate::engine_api::{
     Event, ForwardError, ForwardOutcome, ForwardRequest, Level, Observer, SinkOutcome, SinkSpec, Start, Stop,
 };
@@ -63,7 +64,7 @@ struct ReadySink {
 struct ReadyStore {
     open: Arc<OpenStore>,
     /// Held until the end; a dry run holds none.
-    _lock: Option<Lock>,
+    lock: Option<Lock>,
 }
 
 /// Forwards what is pending, once or until stopped.
@@ -124,13 +125,20 @@ fn ready_sink(
     let instance = plugin
         .open(spec.config.expose(), OpenMode::Offline, &call)
         .map_err(|error| redacted(format!("sink \"{}\" ({}): {error}", spec.name, spec.plugin_given)))?;
-    let destination = request.redactor.redact(instance.destination_id()).into_owned();
+    let destination = shown_destination(&request.redactor, instance.destination_id());
     let capabilities = plugin.description().capabilities;
     if let Err(error) = instance.close(&call) {
         let message = request.redactor.redact(&format!("closing after the check: {error}")).into_owned();
         observer.event(&Event::Log { level: Level::Warn, target: spec.name.clone(), message });
     }
     Ok(ReadySink { spec: spec.clone(), plugin, destination, capabilities })
+}
+
+/// A destination id has no secret in it; what else the redactor knows may be in it all the same (a path out of the environment).
+/// Two such ids stay two.
+fn shown_destination(redactor: &Redactor, id: &str) -> String {
+    let shown = redactor.redact(id);
+    if shown == id { shown.into_owned() } else { format!("{shown}#{}", &blake3::hash(id.as_bytes()).to_hex()[..8]) }
 }
 
 /// Opens the stores that are there, and names those that are not. At the start a store that another host serves, or whose
@@ -188,7 +196,7 @@ fn ready_stores(
         };
         let ledger: SharedLedger = Arc::new(Mutex::new(ledger));
         let open = Arc::new(OpenStore { name: spec.name.clone(), store, ledger });
-        stores.push(ReadyStore { open, _lock: lock });
+        stores.push(ReadyStore { open, lock });
     }
     if stores.is_empty() && !request.watch {
         return Err(ForwardError::Config {
@@ -418,6 +426,7 @@ impl Session<'_> {
                 scan.finish(more_may_come);
             }
             passed.map_err(host)?;
+            self.still_ours()?;
             let Some(watcher) = &mut watcher else { return Ok(ScanEnd { restart: false }) };
             let (passed_at, rest) = (Instant::now(), (scan.walked * (HINTED_SHARE - 1)).min(REST_MAX));
             let mut changed = false;
@@ -427,7 +436,10 @@ impl Session<'_> {
                     return Ok(ScanEnd { restart: false });
                 }
                 if drivers.iter().any(std::thread::JoinHandle::is_finished) {
-                    // A watching driver ends by itself only when the ledger cannot be written.
+                    // A watching driver ends by itself only when the ledger cannot be written, or in a panic: the process ends,
+                    // and whoever supervises it hears of it.
+                    self.stop.request();
+                    scan.finish(more_may_come);
                     return Ok(ScanEnd { restart: false });
                 }
                 scan.heed_requests().map_err(host)?;
@@ -443,6 +455,17 @@ impl Session<'_> {
                 scan.finish(more_may_come);
                 return Ok(ScanEnd { restart: true });
             }
+        }
+    }
+
+    /// A state folder that was taken away under us leaves nothing to keep others out with, and no ledger for who comes next.
+    fn still_ours(&self) -> Result<(), ForwardError> {
+        match self.stores.iter().filter_map(|store| store.lock.as_ref()).find(|lock| !lock.is_in_place()) {
+            None => Ok(()),
+            Some(lock) => Err(ForwardError::Host {
+                message: format!("{}: it was deleted or replaced while this host held it", lock.path().display()),
+                hint: "start again: a new ledger asks the destinations what they hold".into(),
+            }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::ledger::{Backlog, Ledger, Pending, Result, Selection, Settled};
+use crate::ledger::{Backlog, Confirmed, Ledger, Pending, Result, Selection, Settled};
 
 /// A ledger that the scan and the lanes share.
 pub(crate) type SharedLedger = Arc<Mutex<Ledger>>;
@@ -99,13 +99,28 @@ impl SinkQueue {
         Ok(Vec::new())
     }
 
-    /// Settles unconfirmed revisions.
-    pub(crate) fn confirm(&self, answers: &[(&Item, bool)], now_ms: i64) -> Result<()> {
+    /// The newest of what was committed, from every store.
+    pub(crate) fn latest(&self) -> Result<Vec<Item>> {
+        let mut latest = Vec::new();
         for queue in &self.stores {
-            let of_store: Vec<(i64, bool)> = answers
+            let runs = lock(&queue.ledger).latest(queue.id)?;
+            latest.extend(runs.into_iter().map(|run| Item { store: queue.store, run }));
+        }
+        Ok(latest)
+    }
+
+    /// Everything that was committed is to be asked about; how many runs that are.
+    pub(crate) fn doubt(&self, now_ms: i64) -> Result<u64> {
+        self.stores.iter().try_fold(0, |sum, queue| Ok(sum + lock(&queue.ledger).doubt(queue.id, now_ms)?))
+    }
+
+    /// Settles unconfirmed revisions.
+    pub(crate) fn confirm(&self, answers: &[(&Item, Confirmed)], now_ms: i64) -> Result<()> {
+        for queue in &self.stores {
+            let of_store: Vec<(i64, Confirmed)> = answers
                 .iter()
                 .filter(|(item, _)| item.store == queue.store)
-                .map(|(item, present)| (item.run.revision, *present))
+                .map(|(item, answer)| (item.run.revision, answer.clone()))
                 .collect();
             if !of_store.is_empty() {
                 lock(&queue.ledger).confirm(queue.id, &of_store, now_ms)?;

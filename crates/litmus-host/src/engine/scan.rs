@@ -94,7 +94,11 @@ impl Scan {
         self.unsettled = false;
         self.walked = Duration::ZERO;
         for at in 0..self.stores.len() {
-            self.pass_store(at)?;
+            if self.pass_store(at)? && !self.stop.is_stopping() {
+                let store = &self.stores[at];
+                let ledger = lock(&store.open.ledger);
+                store.destinations.iter().try_for_each(|destination| ledger.started(*destination))?;
+            }
         }
         Ok(())
     }
@@ -139,13 +143,14 @@ impl Scan {
         self.stores.iter().map(|store| store.open.store.data_dir().join("runs")).collect()
     }
 
-    fn pass_store(&mut self, at: usize) -> Result<(), LedgerError> {
+    /// Whether all of the store was seen.
+    fn pass_store(&mut self, at: usize) -> Result<bool, LedgerError> {
         let store = &self.stores[at];
         let runs = store.open.store.data_dir().join("runs");
         if !store.known.is_empty() && !runs.is_dir() {
             // An unmounted share looks like this: nothing is given up for it.
             self.trouble(format!("{}: the folder is away; its runs wait until it is back", runs.display()));
-            return Ok(());
+            return Ok(false);
         }
         let started = Instant::now();
         let (found, errors) = store.open.store.walk();
@@ -166,7 +171,7 @@ impl Scan {
         let mut patience = PATIENCE;
         for chunk in changed.chunks(CHUNK_FILES) {
             if self.stop.is_stopping() {
-                return Ok(());
+                return Ok(false);
             }
             if !self.files.wait_for_room(chunk.len(), patience) {
                 // The sinks are slower than that: the rest of the pass does not wait for them.
@@ -176,7 +181,7 @@ impl Scan {
         }
         let store = self.stores[at].open.name.clone();
         self.observer.event(&Event::ScanFinished { store, files, new, unreadable });
-        Ok(())
+        Ok(!blind)
     }
 
     fn vanished(&self, at: usize, found: &[FoundFile]) -> Vec<ScanChange> {
@@ -208,6 +213,11 @@ impl Scan {
                     }
                     if self.watches && changed_just_now(stamp) {
                         self.unsettled = true;
+                        continue;
+                    }
+                    // The file of a run that is known is not given up for trouble that may pass by itself.
+                    if error.is_transient() && self.stores[at].known.get(path).is_some_and(|k| k.revision.is_some()) {
+                        self.trouble(error.to_string());
                         continue;
                     }
                     // Trouble that may pass by itself is looked at again in the next pass: no file has this stamp.

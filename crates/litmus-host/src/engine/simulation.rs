@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use litmus_core::{Capabilities, Decision, Grade, Held, Rank, RunId, Sha256, Status, Summary, decide};
+use litmus_core::{Audit, Capabilities, Decision, Grade, Held, Rank, RunId, Sha256, Status, Summary, decide};
 
 use super::lane::{End, Failure, Health, Lane, Now, Outcome, Policy, RunReport, Step};
 use super::queue::{Item, SharedLedger, SinkQueue, StoreQueue, lock};
@@ -289,7 +289,13 @@ impl Simulation {
                     let sink = &mut self.sinks[at];
                     sink.lane.audited(now, &sink.queue, &items, Err(&failure)).unwrap();
                 } else {
-                    let held = sink.world.held.iter().map(|(run, held)| (*run, held.sha256)).collect();
+                    let audit = |run: &RunId, sha256| Audit {
+                        run_id: *run,
+                        sha256: Some(sha256),
+                        tables: BTreeMap::new(),
+                        conversions: BTreeMap::new(),
+                    };
+                    let held = sink.world.held.iter().map(|(run, held)| (*run, audit(run, held.sha256))).collect();
                     sink.lane.audited(now, &sink.queue, &items, Ok(&held)).unwrap();
                 }
             }
@@ -329,9 +335,10 @@ impl Simulation {
             .map(|item| {
                 let (_, rank) = self.ranks[&item.run.sha256];
                 let held = world.held.get(&item.run.run_id);
+                let new = Held::new(item.run.sha256, rank, &item.run.supersedes, held);
                 let decision = decide(held, &item.run.sha256, &rank, &item.run.supersedes, false);
                 if matches!(decision, Decision::Insert | Decision::Replace) {
-                    world.held.insert(item.run.run_id, Held { sha256: item.run.sha256, rank });
+                    world.held.insert(item.run.run_id, new);
                 }
                 Some(report(match decision {
                     Decision::Insert | Decision::Replace => Status::Delivered,
@@ -446,11 +453,11 @@ impl Simulation {
         Err(format!("the backlog does not drain: {stuck:?}"))
     }
 
-    /// Whether a sink has nothing open any more. A run that every call hangs with may stay open: it comes last, and while
-    /// nothing else passes it may as well be the sink that hangs.
+    /// Whether a sink has nothing open any more. A run that cannot be taken may stay open: it comes last, and while nothing else
+    /// passes it may as well be the sink that is at fault.
     fn is_drained(&self, at: usize) -> bool {
         let sink = &self.sinks[at];
-        let hangs = |run: &RunId| self.poison.get(run) == Some(&Status::Deadline);
+        let hangs = |run: &RunId| self.poison.contains_key(run);
         let deliveries = lock(&self.ledger).deliveries(sink.id);
         let is_open = |state: &str| matches!(state, "pending" | "in_flight" | "retry_wait" | "unconfirmed");
         let mut open = deliveries.iter().filter(|(_, state, ..)| is_open(state)).peekable();
@@ -508,10 +515,10 @@ fn edge(from: &str, to: &str) -> bool {
         // Between two looks a revision may pass through several states.
         "" => &["pending", "in_flight", "superseded", "gone", "unconfirmed"],
         "pending" => &["in_flight", "gone", "superseded"],
-        "in_flight" => &["committed", "superseded", "pending", "retry_wait", "quarantined", "gone"],
+        "in_flight" => &["committed", "superseded", "pending", "retry_wait", "quarantined", "gone", "unconfirmed"],
         "retry_wait" => &["pending", "in_flight", "gone", "superseded"],
         "committed" => &["unconfirmed", "pending", "gone", "superseded"],
-        "unconfirmed" => &["committed", "pending", "gone", "superseded"],
+        "unconfirmed" => &["committed", "pending", "gone", "superseded", "quarantined"],
         "quarantined" => &["gone", "superseded"],
         "superseded" | "gone" => &["pending"],
         _ => &[],

@@ -233,6 +233,18 @@ fn leave(t: &Transaction<'_>, revision: i64, left: Left, now_ms: i64) -> rusqlit
          WHERE revision = ?1 AND state IN ('pending', 'retry_wait', 'quarantined', 'gone', 'unconfirmed')",
     )?
     .execute(params![revision, state, message, now_ms])?;
+    // A lower one of the same run that stepped aside for this is the best that is left, where nothing else stands for it.
+    t.prepare_cached(
+        "UPDATE deliveries SET state = 'pending', changed_ms = ?2
+         WHERE state = 'superseded'
+           AND revision IN (SELECT other.seq FROM revisions this JOIN revisions other ON other.run_id = this.run_id
+                            WHERE this.seq = ?1 AND EXISTS (SELECT 1 FROM files f WHERE f.revision = other.seq))
+           AND NOT EXISTS (SELECT 1 FROM revisions this JOIN revisions other ON other.run_id = this.run_id
+                           JOIN deliveries d ON d.revision = other.seq
+                           WHERE this.seq = ?1 AND d.destination = deliveries.destination
+                             AND d.state IN ('pending', 'in_flight', 'retry_wait', 'committed', 'verified', 'unconfirmed'))",
+    )?
+    .execute(params![revision, now_ms])?;
     Ok(())
 }
 

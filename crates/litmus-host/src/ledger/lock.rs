@@ -2,12 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Held as long as this value lives; the kernel lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl Lock {
@@ -53,7 +55,18 @@ impl Lock {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let holder = format!("pid {} on {host}, since {}\n", std::process::id(), jiff::Timestamp::now());
         file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes())).map_err(fail)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+
+    /// The lock file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the file that we hold is the one that others find.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let (Ok(held), Ok(found)) = (self.file.metadata(), self.path.metadata()) else { return false };
+        (held.dev(), held.ino()) == (found.dev(), found.ino())
     }
 }
 
@@ -70,6 +83,9 @@ mod tests {
         assert!(Lock::holder(folder.path()).unwrap().contains(&format!("pid {}", std::process::id())));
         drop(first);
         assert_eq!(Lock::holder(folder.path()), None);
-        Lock::take(folder.path()).unwrap();
+        let again = Lock::take(folder.path()).unwrap();
+        assert!(again.is_in_place());
+        std::fs::remove_file(folder.path().join("lock")).unwrap();
+        assert!(!again.is_in_place());
     }
 }

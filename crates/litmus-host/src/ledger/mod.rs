@@ -22,7 +22,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use files::{Fate, KnownFile, ScanChange};
 pub(crate) use lock::Lock;
-pub(crate) use queue::{Backlog, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
+pub(crate) use queue::{Backlog, Confirmed, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
 pub(crate) use requests::{Asked, Request, Wish};
 pub(crate) use status::{
     DuplicateStatus, GoneStatus, SinkStatus, StoreFiles, StoreStatus, UnreadableStatus, read_status,
@@ -59,6 +59,7 @@ pub(crate) enum State {
     Quarantined,
     Superseded,
     Gone,
+    Unconfirmed,
 }
 
 impl State {
@@ -70,6 +71,7 @@ impl State {
             Self::Quarantined => "quarantined",
             Self::Superseded => "superseded",
             Self::Gone => "gone",
+            Self::Unconfirmed => "unconfirmed",
         }
     }
 }

@@ -7,6 +7,9 @@ use rusqlite::{Row, Transaction, params};
 
 use super::{Ledger, Result, State};
 
+/// Larger runs are not read back only to see whether they are there; but for the last one.
+const SAMPLE_BYTES_MAX: u64 = 1 << 20;
+
 /// Which runs a destination wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartDecision {
@@ -68,10 +71,21 @@ pub(crate) struct Pending {
     pub(crate) bytes: u64,
     pub(crate) tries: u32,
     pub(crate) strikes: u32,
-    /// Calls that did not come back with it inside.
-    pub(crate) hangs: u32,
+    /// Calls that failed for it while nothing else passed.
+    pub(crate) deferred: u32,
     /// Every revision that stood in this one's place earlier.
     pub(crate) supersedes: Vec<Sha256>,
+    /// Where it was delivered: the receipt.
+    pub(crate) receipt: Option<String>,
+}
+
+/// What an audit says of a committed revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Confirmed {
+    Present,
+    Absent,
+    /// The destination holds something else than was delivered: why.
+    Differs(String),
 }
 
 /// How a delivery ended, with what the ledger keeps of it.
@@ -96,10 +110,12 @@ pub(crate) enum Settlement {
     RetryWait,
     /// The run waits by itself and is suspected: a try and a strike.
     Struck,
-    /// The call with it inside did not come back: the run comes alone, after all others.
-    Hung,
+    /// The call with it inside failed while nothing else passed: the run comes alone, after all others.
+    Deferred,
     Quarantined,
     Gone,
+    /// The sink says that it has it; its audit is to show that.
+    Unconfirmed,
 }
 
 impl Settlement {
@@ -107,10 +123,11 @@ impl Settlement {
         match self {
             Self::Committed => State::Committed,
             Self::Superseded => State::Superseded,
-            Self::Pending | Self::Hung => State::Pending,
+            Self::Pending | Self::Deferred => State::Pending,
             Self::RetryWait | Self::Struck => State::RetryWait,
             Self::Quarantined => State::Quarantined,
             Self::Gone => State::Gone,
+            Self::Unconfirmed => State::Unconfirmed,
         }
     }
 }
@@ -146,15 +163,18 @@ impl Ledger {
                 [&spec.destination],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?;
+            // The first pass of an earlier session was broken off: what it did not see is told by the clock.
+            t.execute("UPDATE destinations SET starting = 1 WHERE id = ?1 AND starting = 2", [id])?;
             if let Some(start) = spec.start.filter(|start| start.given() != given) {
+                let starting = if start == StartDecision::Now { 2 } else { 0 };
                 let start_us = match start {
                     StartDecision::All => None,
                     StartDecision::Now => Some(now_ms * 1000),
                     StartDecision::Since(time) => Some(time.as_microsecond()),
                 };
                 t.execute(
-                    "UPDATE destinations SET start_given = ?2, start_us = ?3 WHERE id = ?1",
-                    params![id, start.given(), start_us],
+                    "UPDATE destinations SET start_given = ?2, start_us = ?3, starting = ?4 WHERE id = ?1",
+                    params![id, start.given(), start_us, starting],
                 )?;
                 t.execute(
                     &format!(
@@ -175,6 +195,15 @@ impl Ledger {
             backfill(t, id, now_ms)?;
             Ok(id)
         })
+    }
+
+    /// The first pass is over: what comes from now on was not there when "now" was said.
+    pub(crate) fn started(&self, id: i64) -> Result<()> {
+        self.connection
+            .prepare_cached("UPDATE destinations SET starting = 0 WHERE id = ?1 AND starting > 0")
+            .and_then(|mut statement| statement.execute([id]))
+            .map(drop)
+            .map_err(|error| self.error(error))
     }
 
     /// Gives every revision that came since the last time its row at this destination.
@@ -199,19 +228,7 @@ impl Ledger {
                 return Ok(0);
             }
             t.execute("UPDATE destinations SET incarnation = ?2 WHERE id = ?1", params![id, incarnation])?;
-            let unconfirmed = t.execute(
-                "UPDATE deliveries SET state = 'unconfirmed', changed_ms = ?2
-                 WHERE destination = ?1 AND state IN ('committed', 'verified')",
-                params![id, now_ms],
-            )?;
-            // What stood above these is unconfirmed as well; if it is gone for good, they are the best there is.
-            t.execute(
-                "UPDATE deliveries SET state = 'pending', changed_ms = ?2
-                 WHERE destination = ?1 AND state = 'superseded'
-                   AND EXISTS (SELECT 1 FROM files f WHERE f.revision = deliveries.revision)",
-                params![id, now_ms],
-            )?;
-            Ok(unconfirmed as u64)
+            doubt(t, id, now_ms)
         })
     }
 
@@ -241,14 +258,14 @@ impl Ledger {
             let mut bytes = 0;
             {
                 let mut statement = t.prepare_cached(
-                    "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.hangs
+                    "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred
                      FROM deliveries d JOIN revisions r ON r.seq = d.revision
                      WHERE d.destination = ?1 AND d.state = 'pending'
                        AND (?2 IS NULL OR r.run_id = ?2)
                        AND (?3 IS NULL OR r.run_started_us >= ?3)
                        AND NOT EXISTS (SELECT 1 FROM revisions other JOIN deliveries o ON o.revision = other.seq
                                        WHERE other.run_id = r.run_id AND o.destination = ?1 AND o.state = 'in_flight')
-                     ORDER BY d.hangs, d.revision LIMIT ?4",
+                     ORDER BY d.deferred, d.revision LIMIT ?4",
                 )?;
                 let mut rows =
                     statement.query(params![id, selection.run_text(), selection.since_us(), runs_max as i64])?;
@@ -257,7 +274,7 @@ impl Ledger {
                     if taken.iter().any(|run| run.run_id == next.run_id) {
                         continue;
                     }
-                    let alone = next.strikes > 0 || next.hangs > 0;
+                    let alone = next.strikes > 0 || next.deferred > 0;
                     let full = bytes + next.bytes > bytes_max || alone;
                     if full && !taken.is_empty() {
                         break;
@@ -287,11 +304,11 @@ impl Ledger {
                 let state = settled.to.state().name();
                 let tries = i64::from(matches!(settled.to, Settlement::RetryWait | Settlement::Struck));
                 let strikes = i64::from(settled.to == Settlement::Struck);
-                let hangs = i64::from(settled.to == Settlement::Hung);
+                let deferred = i64::from(settled.to == Settlement::Deferred);
                 let was_in_flight = t
                     .prepare_cached(
                         "UPDATE deliveries SET state = ?3, message = ?4, receipt = coalesce(?5, receipt),
-                             tries = tries + ?6, strikes = strikes + ?7, changed_ms = ?8, hangs = hangs + ?9, told = 0
+                             tries = tries + ?6, strikes = strikes + ?7, changed_ms = ?8, deferred = deferred + ?9, told = 0
                          WHERE destination = ?1 AND revision = ?2 AND state = 'in_flight'",
                     )?
                     .execute(params![
@@ -303,7 +320,7 @@ impl Ledger {
                         tries,
                         strikes,
                         now_ms,
-                        hangs
+                        deferred
                     ])?;
                 debug_assert_eq!(was_in_flight, 1, "revision {revision} was settled but not in flight");
                 // A batch that only goes back into the queue has not happened to its runs.
@@ -342,21 +359,60 @@ impl Ledger {
     pub(crate) fn unconfirmed(&self, id: i64, max: usize) -> Result<Vec<Pending>> {
         let read = || {
             let mut statement = self.connection.prepare_cached(
-                "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.hangs
+                "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred, d.receipt
                  FROM deliveries d JOIN revisions r ON r.seq = d.revision
                  WHERE d.destination = ?1 AND d.state = 'unconfirmed' ORDER BY d.revision LIMIT ?2",
             )?;
-            let rows = statement.query_map(params![id, max as i64], pending)?;
+            let rows = statement.query_map(params![id, max as i64], delivered)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         read().map_err(|error| self.error(error))
     }
 
+    /// The newest committed revisions, for a look whether the destination still has them: the last, and small ones before it.
+    pub(crate) fn latest(&self, id: i64) -> Result<Vec<Pending>> {
+        let read = || {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred, d.receipt
+                 FROM deliveries d JOIN revisions r ON r.seq = d.revision
+                 WHERE d.destination = ?1 AND d.state IN ('committed', 'verified') ORDER BY d.revision DESC LIMIT 3",
+            )?;
+            let rows = statement.query_map([id], delivered)?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let mut latest = read().map_err(|error| self.error(error))?;
+        let mut first = true;
+        latest.retain(|run| std::mem::take(&mut first) || run.bytes <= SAMPLE_BYTES_MAX);
+        Ok(latest)
+    }
+
+    /// The destination does not have all that was committed there: everything is to be asked about.
+    pub(crate) fn doubt(&self, id: i64, now_ms: i64) -> Result<u64> {
+        self.transaction(|t| doubt(t, id, now_ms))
+    }
+
     /// Settles unconfirmed revisions: those the destination has are committed, the others pending; one that has no file any
-    /// more is gone.
-    pub(crate) fn confirm(&self, id: i64, answers: &[(i64, bool)], now_ms: i64) -> Result<()> {
+    /// more is gone; one that the destination holds otherwise than it was delivered needs a person.
+    pub(crate) fn confirm(&self, id: i64, answers: &[(i64, Confirmed)], now_ms: i64) -> Result<()> {
         self.transaction(|t| {
-            for (revision, present) in answers {
+            for (revision, answer) in answers {
+                if let Confirmed::Differs(why) = answer {
+                    let moved = t
+                        .prepare_cached(
+                            "UPDATE deliveries SET state = 'quarantined', message = ?3, changed_ms = ?4
+                             WHERE destination = ?1 AND revision = ?2 AND state = 'unconfirmed'",
+                        )?
+                        .execute(params![id, revision, why, now_ms])?;
+                    if moved > 0 {
+                        t.prepare_cached(
+                            "INSERT INTO history (at_ms, destination, revision, event, message)
+                             VALUES (?1, ?2, ?3, 'quarantined', ?4)",
+                        )?
+                        .execute(params![now_ms, id, revision, why])?;
+                    }
+                    continue;
+                }
+                let present = *answer == Confirmed::Present;
                 t.prepare_cached(
                     "UPDATE deliveries SET changed_ms = ?4, told = 0, message = CASE WHEN ?3 THEN message
                                         WHEN EXISTS (SELECT 1 FROM files f WHERE f.revision = ?2)
@@ -488,9 +544,31 @@ fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
         bytes: row.get::<_, i64>(3)? as u64,
         tries: row.get(4)?,
         strikes: row.get(5)?,
-        hangs: row.get(6)?,
+        deferred: row.get(6)?,
         supersedes: Vec::new(),
+        receipt: None,
     })
+}
+
+/// One that was delivered, with its receipt.
+fn delivered(row: &Row<'_>) -> rusqlite::Result<Pending> {
+    Ok(Pending { receipt: row.get(7)?, ..pending(row)? })
+}
+
+fn doubt(t: &Transaction<'_>, id: i64, now_ms: i64) -> rusqlite::Result<u64> {
+    let unconfirmed = t.execute(
+        "UPDATE deliveries SET state = 'unconfirmed', changed_ms = ?2
+         WHERE destination = ?1 AND state IN ('committed', 'verified')",
+        params![id, now_ms],
+    )?;
+    // What stood above these is unconfirmed as well; if it is gone for good, they are the best there is.
+    t.execute(
+        "UPDATE deliveries SET state = 'pending', changed_ms = ?2
+         WHERE destination = ?1 AND state = 'superseded'
+           AND EXISTS (SELECT 1 FROM files f WHERE f.revision = deliveries.revision)",
+        params![id, now_ms],
+    )?;
+    Ok(unconfirmed as u64)
 }
 
 fn supersedes(t: &Transaction<'_>, revision: i64) -> rusqlite::Result<Vec<Sha256>> {
@@ -504,10 +582,12 @@ fn supersedes(t: &Transaction<'_>, revision: i64) -> rusqlite::Result<Vec<Sha256
     rows.collect()
 }
 
-/// Whether a revision `r` is too old for a destination `d`. A run that was under way when "now" was said is not: it was sealed
-/// after that. NULL, where nothing was said or the run does not say when it started, is no.
-const BEFORE_START: &str =
-    "CASE WHEN d.start_given = 'now' THEN r.sealed_us < d.start_us ELSE r.run_started_us < d.start_us END";
+/// Whether a revision `r` is too old for a destination `d`. "Now": what the first pass finds is; a copy with an old time that
+/// comes later is not, nor is anything because a clock was wrong. NULL, where nothing was said or the run does not say when it
+/// started, is no.
+const BEFORE_START: &str = "CASE WHEN d.start_given = 'now'
+          THEN d.starting = 2 OR (d.starting = 1 AND r.sealed_us < d.start_us)
+          ELSE r.run_started_us < d.start_us END";
 
 fn backfill(t: &Transaction<'_>, id: i64, now_ms: i64) -> rusqlite::Result<()> {
     t.prepare_cached(&format!(

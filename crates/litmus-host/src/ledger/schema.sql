@@ -40,6 +40,7 @@ CREATE TABLE destinations (
     incarnation  TEXT,
     start_given  TEXT NOT NULL DEFAULT 'all',     -- 'all', 'now' or a time: a change makes skipped runs be looked at again
     start_us     INTEGER,                         -- runs that started (now: were sealed) earlier are skipped; NULL: none
+    starting     INTEGER NOT NULL DEFAULT 0,      -- 'now': 2 while its first pass is under way, 1 where that was broken off
     attached_seq INTEGER NOT NULL DEFAULT 0,
     state        TEXT NOT NULL DEFAULT 'up',
     state_why    TEXT NOT NULL DEFAULT '',
@@ -48,21 +49,21 @@ CREATE TABLE destinations (
 ) STRICT;
 
 -- One row for each revision at each destination. `tries` feeds the backoff; `strikes` counts faults of the run itself;
--- `hangs` counts calls that did not come back with it inside; `told` says that its loss made an exit code.
+-- `deferred` counts calls that failed for it while nothing else passed: such a run comes alone, after all others; `told` says that its loss made an exit code.
 CREATE TABLE deliveries (
     destination INTEGER NOT NULL REFERENCES destinations (id),
     revision    INTEGER NOT NULL REFERENCES revisions (seq),
     state       TEXT NOT NULL,
     tries       INTEGER NOT NULL DEFAULT 0,
     strikes     INTEGER NOT NULL DEFAULT 0,
-    hangs       INTEGER NOT NULL DEFAULT 0,
+    deferred       INTEGER NOT NULL DEFAULT 0,
     told        INTEGER NOT NULL DEFAULT 0,
     message     TEXT NOT NULL DEFAULT '',
     receipt     TEXT,
     changed_ms  INTEGER NOT NULL,
     PRIMARY KEY (destination, revision)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX deliveries_pending ON deliveries (destination, hangs, revision) WHERE state = 'pending';
+CREATE INDEX deliveries_pending ON deliveries (destination, deferred, revision) WHERE state = 'pending';
 CREATE INDEX deliveries_unfinished ON deliveries (destination, state, revision)
     WHERE state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded');
 

@@ -76,7 +76,9 @@ fn another_incarnation_makes_what_was_committed_unconfirmed() {
     assert_eq!(ledger.incarnation(id).as_deref(), Some("second"));
     let unconfirmed = ledger.unconfirmed(id, 10).unwrap();
     assert_eq!(unconfirmed.len(), 2);
-    ledger.confirm(id, &[(unconfirmed[0].revision, true), (unconfirmed[1].revision, false)], 0).unwrap();
+    ledger
+        .confirm(id, &[(unconfirmed[0].revision, Confirmed::Present), (unconfirmed[1].revision, Confirmed::Absent)], 0)
+        .unwrap();
     let states: Vec<String> = ledger.states(id).into_iter().map(|(_, state)| state).collect();
     assert_eq!(states, ["committed", "pending"]);
     // A missing incarnation is another one too.
@@ -92,7 +94,13 @@ fn a_replaced_file_is_lineage_and_a_copy_is_not() {
     ledger.record(&[found("a", summary(1, 3))], 0).unwrap();
     ledger.record(&[found("elsewhere", summary(1, 4))], 0).unwrap();
     ledger.backfill(id, 0).unwrap();
-    let taken = ledger.take(id, &Selection::default(), 10, u64::MAX, 0).unwrap();
+    let take = || ledger.take(id, &Selection::default(), 10, u64::MAX, 0).unwrap();
+    let mut taken = take();
+    assert_eq!((taken.len(), take().len()), (1, 0), "of one run one revision is in flight at a time");
+    let settled =
+        Settled { to: Settlement::Committed, status: Status::Delivered, message: String::new(), receipt: None };
+    ledger.settle(id, &[(taken[0].revision, settled)], 0).unwrap();
+    taken.extend(take());
     let of = |sha: u8| {
         taken.iter().find(|run| run.sha256 == Sha256([sha; 32])).map(|run| {
             let mut earlier: Vec<u8> = run.supersedes.iter().map(|sha| sha.0[0]).collect();
@@ -194,7 +202,7 @@ fn start_skips_older_runs_and_a_change_of_mind_brings_them_back() {
 }
 
 #[test]
-fn now_means_sealed_from_now_on_however_early_the_run_began() {
+fn now_means_what_the_first_pass_did_not_find_whatever_a_clock_says() {
     let ledger = Ledger::in_memory();
     let sealed_at = |path: &str, seconds: i64, summary| match found(path, summary) {
         ScanChange::Run { path, stamp, summary } => {
@@ -202,17 +210,29 @@ fn now_means_sealed_from_now_on_however_early_the_run_began() {
         }
         other => other,
     };
-    ledger.record(&[sealed_at("old", 50, summary(1, 1))], 0).unwrap();
+    ledger.record(&[sealed_at("known", 50, summary(1, 1))], 0).unwrap();
     let spec = DestinationSpec { start: Some(StartDecision::Now), ..destination("a.db") };
     let id = ledger.register(&spec, 100_000).unwrap();
+    // The clock of who sealed it is ahead of ours.
+    ledger.record(&[sealed_at("there", 500, summary(2, 2))], 0).unwrap();
+    ledger.backfill(id, 0).unwrap();
+    ledger.started(id).unwrap();
     assert_eq!(deliver_all(&ledger, id), 0);
-    // Both began at second 1,000 of 1970 or later by their own account; what counts is when they were sealed.
-    ledger.record(&[sealed_at("new", 101, summary(2, 2))], 0).unwrap();
+    // A copy keeps its old time, and a clock may have been set back.
+    ledger.record(&[sealed_at("copied", 20, summary(3, 3))], 0).unwrap();
     ledger.backfill(id, 0).unwrap();
     assert_eq!(deliver_all(&ledger, id), 1);
     // Saying it again does not move it.
     ledger.register(&spec, 200_000).unwrap();
-    ledger.record(&[sealed_at("later", 150, summary(3, 3))], 0).unwrap();
+    ledger.record(&[sealed_at("later", 150, summary(4, 4))], 0).unwrap();
+    ledger.backfill(id, 0).unwrap();
+    assert_eq!(deliver_all(&ledger, id), 1);
+
+    // A first pass that was broken off: only the clock can tell what came since.
+    let spec = DestinationSpec { start: Some(StartDecision::Now), ..destination("b.db") };
+    let id = ledger.register(&spec, 300_000).unwrap();
+    ledger.register(&spec, 400_000).unwrap();
+    ledger.record(&[sealed_at("before", 299, summary(5, 5)), sealed_at("since", 301, summary(6, 6))], 0).unwrap();
     ledger.backfill(id, 0).unwrap();
     assert_eq!(deliver_all(&ledger, id), 1);
 }

@@ -69,6 +69,18 @@ fn no_more_connections_are_used_than_allowed() {
 }
 
 #[test]
+fn idle_connections_are_closed_and_made_again() {
+    let bench = Bench::with(json!({ "application_name": "idling" }));
+    bench.deliver_one(&TestRun::new(1, 1));
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'idling'";
+    bench.sink.pool.expire(std::time::Duration::from_mins(1));
+    assert_eq!(bench.psql(sessions), "1", "it was just used");
+    bench.sink.pool.expire(std::time::Duration::ZERO);
+    assert!(litmus_tests::project::wait_until(std::time::Duration::from_secs(20), || bench.psql(sessions) == "0"));
+    bench.deliver_one(&TestRun::new(2, 1));
+}
+
+#[test]
 fn an_encoding_that_cannot_hold_every_text_is_refused() {
     let server = super::made::server();
     server.psql("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");

@@ -373,6 +373,23 @@ fn a_large_run_is_streamed_and_replaced_like_a_small_one() {
 }
 
 #[test]
+fn a_run_of_few_rows_and_long_texts_is_streamed_after_all() {
+    let bench = Bench::new();
+    let long = "µ".repeat(1 << 20);
+    let mut run = TestRun::new(1, 1);
+    for _ in 0..5 {
+        run = run.with(Table::Steps, &[column("step_path", Kind::Text, [text(&long), text(&long)])]);
+    }
+    let (before, after) = (TestRun::new(0, 1), TestRun::new(2, 1));
+    for report in bench.deliver(&[before.clone(), run.clone(), after.clone()]) {
+        assert_eq!(report.status, Status::Delivered, "{}", report.message);
+    }
+    for run in [before, run, after] {
+        bench.assert_holds(&run);
+    }
+}
+
+#[test]
 fn two_hosts_with_the_same_runs_deliver_each_once() {
     let bench = Bench::new();
     let step = [column("step_name", Kind::Text, [text("a"), text("b")])];

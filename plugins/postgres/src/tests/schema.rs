@@ -340,3 +340,39 @@ fn indexes_are_made_unless_they_are_not_wanted() {
     assert_eq!(Bench::new().psql(count), "3");
     assert_eq!(Bench::with(json!({ "indexes": false })).psql(count), "0");
 }
+
+const PAGE: &str = include_str!("../../../../docs/sinks/postgres.md");
+
+#[test]
+fn every_query_of_the_page_runs_and_finds_something() {
+    let bench = Bench::new();
+    let instruments = [V::Texts(vec![Some("dmm".to_owned())])];
+    let run = TestRun::of(1, 1, &[column("station_id", Kind::Text, [text("B1")])])
+        .with(
+            Table::Steps,
+            &[
+                column("step_outcome", Kind::Text, [text("failed")]),
+                column("step_instruments_name", Kind::TextList, instruments),
+            ],
+        )
+        .with(Table::Measurements, &[column("measurement_value", Kind::Float, [V::Float(1.0)])]);
+    bench.deliver_one(&run);
+    let blocks: Vec<_> = PAGE.split("```sql").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 5);
+    for query in blocks {
+        let query = query.replace("litmus.", &format!("{}.", bench.schema));
+        assert!(!bench.psql(&query).is_empty(), "{query}");
+    }
+}
+
+#[test]
+fn the_page_names_every_option_with_its_default() {
+    let schema = litmus_core::schemars::schema_for!(crate::config::Config).to_value();
+    let properties = schema["properties"].as_object().unwrap();
+    assert_eq!(properties.len(), 21);
+    for (name, property) in properties {
+        let default = property.get("default").filter(|default| !default.is_null());
+        let default = default.map_or("none".to_owned(), |default| format!("`{default}`"));
+        assert!(PAGE.contains(&format!("| `{name}` | {default} |")), "{name}, default {default}");
+    }
+}

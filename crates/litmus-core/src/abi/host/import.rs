@@ -15,7 +15,7 @@ use super::stream::export;
 use super::{HostCall, RunSource};
 use crate::abi::guest::{Fault, from_ms, to_ms};
 use crate::abi::layout::{self, AuditOut, CALL_DRY_RUN, ErrOut, OPEN_OFFLINE, RUN_FORCE, Str};
-use crate::{Audit, CheckAnswer, OpenMode, Report, RunId, SinkError, Status, Table};
+use crate::{Audit, Capabilities, CheckAnswer, OpenMode, Report, RunId, SinkError, Status, Table};
 
 /// The longest receipt, audit or message taken from a plugin.
 const RECEIPT_BYTES_MAX: usize = 16 << 20;
@@ -127,6 +127,11 @@ impl Instance {
     /// No secret in it.
     pub fn destination_id(&self) -> &str {
         &self.destination
+    }
+
+    /// What the plugin can do.
+    pub fn capabilities(&self) -> Capabilities {
+        self.plugin.description().capabilities
     }
 
     /// As `open` found it; `None` offline, or where the destination has none.
