@@ -201,7 +201,7 @@ fn grant(
     let (event, message) = match request.wish {
         Wish::Retry => {
             t.prepare_cached(
-                "UPDATE deliveries SET state = 'pending', message = '', tries = 0, strikes = 0, hangs = 0, told = 0,
+                "UPDATE deliveries SET state = 'pending', message = '', tries = 0, strikes = 0, deferred = 0, told = 0,
                      changed_ms = ?3
                  WHERE destination = ?1 AND revision = ?2",
             )?
