@@ -1,9 +1,13 @@
 //! A table as a stream of canonical batches.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, ListArray, RecordBatch, StringArray, UInt32Array, new_null_array,
+};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -121,7 +125,8 @@ impl Current {
     }
 
     fn build(&self, run: &Opened, plan: &Plan, rows: Range<usize>) -> Result<RecordBatch, ArrowError> {
-        let builder = Builder { current: self, run, owners: Selection::of(&self.owners[rows.clone()]), rows };
+        let owners = Selection::of(&self.owners[rows.clone()]);
+        let builder = Builder { current: self, run, owners, rows, entries: RefCell::default() };
         let columns = plan.columns.iter().map(|column| builder.column(column)).collect::<Result<Vec<_>, _>>()?;
         RecordBatch::try_new(Arc::clone(&plan.schema), columns)
     }
@@ -156,6 +161,8 @@ struct Builder<'a> {
     run: &'a Opened,
     rows: Range<usize>,
     owners: Selection,
+    /// Where the entries of lists lie, by how the lists are laid out: parallel lists and members of one list are laid out alike.
+    entries: RefCell<Vec<(OffsetBuffer<i32>, Option<NullBuffer>, Selection)>>,
 }
 
 impl Builder<'_> {
@@ -217,17 +224,29 @@ impl Builder<'_> {
             Some(member) => (lists.values().as_struct().column(member), self.member_shape(root, member)),
             None => (lists.values(), Shape::of(lists.values().data_type())),
         };
+        let mut known = self.entries.borrow_mut();
+        let is_alike = |(offsets, nulls, _): &(OffsetBuffer<i32>, Option<NullBuffer>, Selection)| {
+            offsets == lists.offsets() && nulls.as_ref() == lists.nulls()
+        };
+        let at = known.iter().position(is_alike).unwrap_or_else(|| {
+            known.push((lists.offsets().clone(), lists.nulls().cloned(), self.select_entries(lists, places)));
+            known.len() - 1
+        });
+        let array = known[at].2.select(values)?;
+        Ok(Some((array, shape)))
+    }
+
+    fn select_entries(&self, lists: &ListArray, places: &[u32]) -> Selection {
         let entry = |at: usize| {
             let (row, place) = (self.current.owners[at] as usize, places[at] as usize);
             let is_there = lists.is_valid(row) && place < lists.value_length(row) as usize;
             is_there.then(|| lists.value_offsets()[row] as u32 + place as u32)
         };
         let entries: Option<Vec<u32>> = self.rows.clone().map(entry).collect();
-        let array = match entries {
-            Some(entries) => Selection::of(&entries).select(values)?,
-            None => take(values, &self.rows.clone().map(entry).collect::<UInt32Array>(), None)?,
-        };
-        Ok(Some((array, shape)))
+        match entries {
+            Some(entries) => Selection::of(&entries),
+            None => Selection::Take(self.rows.clone().map(entry).collect()),
+        }
     }
 }
 

@@ -50,6 +50,7 @@ pub(in crate::reader) struct ChunkPlace {
 pub(super) struct Scratch {
     dictionary: Vec<u8>,
     page: Vec<u8>,
+    indices: Vec<u32>,
 }
 
 /// Values that are not NULL.
@@ -147,7 +148,7 @@ pub(super) fn decode(
     let mut input = Compact(whole.get(start..end)?);
     let mut left = usize::try_from(chunk.values).ok()?;
     let mut dictionary: Option<Dictionary<'_>> = None;
-    let Scratch { dictionary: dictionary_bytes, page: page_bytes } = scratch;
+    let Scratch { dictionary: dictionary_bytes, page: page_bytes, indices } = scratch;
     // At most one dictionary, before the first page of data.
     let mut dictionary_bytes = Some(dictionary_bytes);
     while left > 0 {
@@ -162,7 +163,7 @@ pub(super) fn decode(
             DATA_PAGE if header.level_encodings == [RLE; 2] && header.values > 0 => {
                 left = left.checked_sub(header.values)?;
                 let bytes = plain(body, &header, chunk.codec, page_bytes)?;
-                data_page(bytes, &header, leaf, dictionary.as_ref(), column)?;
+                data_page(bytes, &header, leaf, dictionary.as_ref(), indices, column)?;
             }
             _ => return None,
         }
@@ -213,6 +214,7 @@ fn data_page(
     header: &PageHeader,
     leaf: &Leaf,
     dictionary: Option<&Dictionary<'_>>,
+    indices: &mut Vec<u32>,
     column: &mut LeafColumn,
 ) -> Option<()> {
     let first = column.defs.len();
@@ -225,8 +227,8 @@ fn data_page(
     match (header.encoding, dictionary) {
         _ if there == 0 => Some(()),
         (PLAIN_DICTIONARY | RLE_DICTIONARY, Some(dictionary)) => {
-            let (width, indices) = bytes.split_first()?;
-            dictionary.look_up(indices, *width, there, &mut column.values)
+            let (width, packed) = bytes.split_first()?;
+            dictionary.look_up(packed, *width, there, indices, &mut column.values)
         }
         (PLAIN, _) => read_plain(bytes, there, &mut column.values),
         (RLE, _) if leaf.physical == Physical::Bool => {
@@ -305,47 +307,42 @@ impl<'a> Dictionary<'a> {
         Some(Self::Fixed(values))
     }
 
-    fn look_up(&self, indices: &[u8], width: u8, count: usize, out: &mut Values) -> Option<()> {
-        let mut is_there = true;
-        let mut each = |take: &mut dyn FnMut(usize, usize) -> bool| {
-            hybrid::decode(indices, width, count, |index, times| is_there &= take(index as usize, times))
-        };
+    /// Appends the values that indices stand for.
+    fn look_up(&self, packed: &[u8], width: u8, count: usize, indices: &mut Vec<u32>, out: &mut Values) -> Option<()> {
+        indices.clear();
+        hybrid::decode(packed, width, count, |index, times| match times {
+            1 => indices.push(index),
+            _ => indices.resize(indices.len() + times, index),
+        })?;
         match (self, out) {
             (Self::Texts(texts), Values::Text { offsets, bytes }) => {
-                let dictionary_bytes: usize = texts.iter().map(|text| text.len()).sum();
-                bytes.reserve((dictionary_bytes / texts.len().max(1) + 1).saturating_mul(count).min(TEXT_BYTES_MAX));
-                offsets.reserve(count);
-                each(&mut |index, times| {
-                    let Some(text) = texts.get(index) else { return false };
-                    if bytes.len() + text.len().saturating_mul(times) > TEXT_BYTES_MAX {
-                        return false;
-                    }
-                    for _ in 0..times {
-                        bytes.extend_from_slice(text);
-                        offsets.push(bytes.len() as i32);
-                    }
-                    true
-                })?;
+                let mut length = 0usize;
+                for index in &*indices {
+                    length = length.checked_add(texts.get(*index as usize)?.len())?;
+                }
+                if length > TEXT_BYTES_MAX {
+                    return None;
+                }
+                bytes.reserve(length);
+                offsets.reserve(indices.len());
+                for index in &*indices {
+                    bytes.extend_from_slice(texts[*index as usize]);
+                    offsets.push(i32::try_from(bytes.len()).ok()?);
+                }
+                Some(())
             }
-            (Self::Fixed(Values::Int64(known)), Values::Int64(out)) => {
-                each(&mut |at, times| repeat(known, at, times, out))?
-            }
-            (Self::Fixed(Values::Int32(known)), Values::Int32(out)) => {
-                each(&mut |at, times| repeat(known, at, times, out))?
-            }
-            (Self::Fixed(Values::Double(known)), Values::Double(out)) => {
-                each(&mut |at, times| repeat(known, at, times, out))?;
-            }
-            _ => return None,
+            (Self::Fixed(Values::Int64(known)), Values::Int64(out)) => pick(known, indices, out),
+            (Self::Fixed(Values::Int32(known)), Values::Int32(out)) => pick(known, indices, out),
+            (Self::Fixed(Values::Double(known)), Values::Double(out)) => pick(known, indices, out),
+            _ => None,
         }
-        is_there.then_some(())
     }
 }
 
-fn repeat<T: Copy>(known: &[T], at: usize, times: usize, out: &mut Vec<T>) -> bool {
-    if let (Some(value), 1) = (known.get(at), times) {
-        out.push(*value);
-        return true;
+fn pick<T: Copy>(known: &[T], indices: &[u32], out: &mut Vec<T>) -> Option<()> {
+    out.reserve(indices.len());
+    for index in indices {
+        out.push(*known.get(*index as usize)?);
     }
-    known.get(at).map(|value| out.resize(out.len() + times, *value)).is_some()
+    Some(())
 }
