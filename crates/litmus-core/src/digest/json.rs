@@ -171,7 +171,7 @@ impl<'de> DeserializeSeed<'de> for JsonKey<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for JsonKey<'_> {
+impl Visitor<'_> for JsonKey<'_> {
     type Value = Range<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -72,14 +72,14 @@ pub(super) struct Plans {
     survey: Survey,
     custom: Vec<(String, Kind)>,
     /// By number of the table.
-    plans: Vec<Arc<Plan>>,
+    by_table: Vec<Arc<Plan>>,
 }
 
 impl Plans {
     pub(super) fn new(catalog: &Catalog, survey: Survey, custom: &Custom) -> Self {
         let plan = |table| Arc::new(Plan::new(table, catalog, &survey, custom));
         Self {
-            plans: Table::ALL.into_iter().map(plan).collect(),
+            by_table: Table::ALL.into_iter().map(plan).collect(),
             empty: catalog.roots.iter().map(|root| root.is_empty).collect(),
             custom: custom.iter().map(|(name, kind, _)| (name.clone(), *kind)).collect(),
             survey,
@@ -96,7 +96,7 @@ impl Plans {
 
     /// The layout of any table but `runs`.
     pub(super) fn of(&self, table: Table) -> &Arc<Plan> {
-        &self.plans[table.number() as usize]
+        &self.by_table[table.number() as usize]
     }
 }
 

@@ -155,6 +155,9 @@ impl Selection {
     }
 }
 
+/// How lists are laid out, and where their entries lie.
+type Laid = (OffsetBuffer<i32>, Option<NullBuffer>, Selection);
+
 /// Builds the columns of one batch.
 struct Builder<'a> {
     current: &'a Current,
@@ -162,7 +165,7 @@ struct Builder<'a> {
     rows: Range<usize>,
     owners: Selection,
     /// Where the entries of lists lie, by how the lists are laid out: parallel lists and members of one list are laid out alike.
-    entries: RefCell<Vec<(OffsetBuffer<i32>, Option<NullBuffer>, Selection)>>,
+    entries: RefCell<Vec<Laid>>,
 }
 
 impl Builder<'_> {
@@ -225,9 +228,7 @@ impl Builder<'_> {
             None => (lists.values(), Shape::of(lists.values().data_type())),
         };
         let mut known = self.entries.borrow_mut();
-        let is_alike = |(offsets, nulls, _): &(OffsetBuffer<i32>, Option<NullBuffer>, Selection)| {
-            offsets == lists.offsets() && nulls.as_ref() == lists.nulls()
-        };
+        let is_alike = |(offsets, nulls, _): &Laid| offsets == lists.offsets() && nulls.as_ref() == lists.nulls();
         let at = known.iter().position(is_alike).unwrap_or_else(|| {
             known.push((lists.offsets().clone(), lists.nulls().cloned(), self.select_entries(lists, places)));
             known.len() - 1

@@ -16,14 +16,14 @@ use super::root::{Leaf, Nesting, RootPlan, entry_def};
 pub(super) fn assemble(plan: &RootPlan, columns: Vec<LeafColumn>, rows: usize) -> Option<ArrayRef> {
     match plan.nesting {
         Nesting::Flat => {
-            let (leaf, column) = (plan.leaves.first()?, columns.into_iter().next()?);
+            let (leaf, column) = (*plan.leaves.first()?, columns.into_iter().next()?);
             flat(leaf, column, rows, &plan.data_type)
         }
         Nesting::List { list_def, element_def } => list(plan, columns, rows, list_def, element_def),
     }
 }
 
-fn flat(leaf: &Leaf, column: LeafColumn, rows: usize, data_type: &DataType) -> Option<ArrayRef> {
+fn flat(leaf: Leaf, column: LeafColumn, rows: usize, data_type: &DataType) -> Option<ArrayRef> {
     let LeafColumn { defs, values, .. } = column;
     if leaf.max_def == 0 {
         return (values.len() == rows).then(|| array(values, None, data_type)).flatten();

@@ -37,12 +37,11 @@ fn unpack(packed: &[u8], width: u8, times: usize, sink: &mut impl FnMut(u32, usi
         let bit = at * width;
         let start = bit / 8;
         let mut window = [0; 8];
-        match packed.get(start..start + 8) {
-            Some(bytes) => window.copy_from_slice(bytes),
-            None => {
-                let rest = &packed[start.min(packed.len())..];
-                window[..rest.len()].copy_from_slice(rest);
-            }
+        if let Some(bytes) = packed.get(start..start + 8) {
+            window.copy_from_slice(bytes);
+        } else {
+            let rest = &packed[start.min(packed.len())..];
+            window[..rest.len()].copy_from_slice(rest);
         }
         sink((u64::from_le_bytes(window) >> (bit % 8) & mask) as u32, 1);
     }
@@ -79,14 +78,14 @@ mod tests {
         ) {
             if let Some(values) = decoded(&bytes, width, count) {
                 prop_assert_eq!(values.len(), count);
-                prop_assert!(values.iter().all(|value| u64::from(*value) < 1 << width.div_ceil(8).min(4) * 8));
+                prop_assert!(values.iter().all(|value| u64::from(*value) < 1 << (width.div_ceil(8).min(4) * 8)));
             }
         }
 
         #[test]
         fn packed_values_come_back(width in 1u8..=32, seed in proptest::collection::vec(any::<u32>(), 8..64)) {
             let values: Vec<u32> = seed[..seed.len() / 8 * 8].iter().map(|v| v & (u32::MAX >> (32 - width))).collect();
-            let mut packed = vec![(values.len() / 8 << 1 | 1) as u8];
+            let mut packed = vec![((values.len() / 8) << 1 | 1) as u8];
             let mut bits = vec![false; values.len() * usize::from(width)];
             for (at, bit) in bits.iter_mut().enumerate() {
                 *bit = values[at / usize::from(width)] >> (at % usize::from(width)) & 1 == 1;

@@ -38,7 +38,7 @@ impl<'a> Decoder<'a> {
         C: Iterator<Item = Option<ChunkPlace>>,
     {
         let mut columns = Vec::with_capacity(plan.leaves.len());
-        for (at, leaf) in plan.leaves.iter().enumerate() {
+        for (at, leaf) in plan.leaves.iter().copied().enumerate() {
             let mut column = LeafColumn::new(leaf);
             for chunk in chunks(at) {
                 page::decode(self.whole, leaf, &chunk?, &mut self.scratch, &mut column)?;

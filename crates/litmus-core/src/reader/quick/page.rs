@@ -84,7 +84,7 @@ pub(super) struct LeafColumn {
 }
 
 impl LeafColumn {
-    pub(super) fn new(leaf: &Leaf) -> Self {
+    pub(super) fn new(leaf: Leaf) -> Self {
         let values = match leaf.physical {
             Physical::Text => Values::Text { offsets: vec![0], bytes: Vec::new() },
             Physical::Int64 => Values::Int64(Vec::new()),
@@ -138,7 +138,7 @@ impl PageHeader {
 /// Appends the values of a chunk.
 pub(super) fn decode(
     whole: &[u8],
-    leaf: &Leaf,
+    leaf: Leaf,
     chunk: &ChunkPlace,
     scratch: &mut Scratch,
     column: &mut LeafColumn,
@@ -212,7 +212,7 @@ fn levels(bytes: &mut &[u8], max: u8, count: usize, out: &mut Vec<u8>) -> Option
 fn data_page(
     mut bytes: &[u8],
     header: &PageHeader,
-    leaf: &Leaf,
+    leaf: Leaf,
     dictionary: Option<&Dictionary<'_>>,
     indices: &mut Vec<u32>,
     column: &mut LeafColumn,
@@ -222,7 +222,7 @@ fn data_page(
     levels(&mut bytes, leaf.max_def, header.values, &mut column.defs)?;
     let there = match leaf.max_def {
         0 => header.values,
-        max => column.defs[first..].iter().filter(|def| **def == max).count(),
+        max => column.defs[first..].iter().map(|def| usize::from(*def == max)).sum(),
     };
     match (header.encoding, dictionary) {
         _ if there == 0 => Some(()),
