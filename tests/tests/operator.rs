@@ -84,9 +84,11 @@ fn a_quarantined_run_is_sent_again_once_somebody_says_so() {
     retried.exits(0);
     assert_eq!(retried.json(), json!({ "retried": 1 }));
     let counts = database::open(&ledger(&project))
-        .query_row("SELECT count(*), sum(tries + strikes + deferred) FROM deliveries WHERE state = 'pending'", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-        })
+        .query_row(
+            "SELECT count(*), sum(tries + strikes + deferred) FROM deliveries WHERE state = 'pending'",
+            [],
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+        )
         .expect("counts");
     assert_eq!(counts, (1, 0), "it starts over");
     forward(&project).exits(0);

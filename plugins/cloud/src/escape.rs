@@ -109,7 +109,7 @@ mod tests {
     fn serials_that_bite_become_harmless() {
         for (value, escaped) in [
             ("SN-0001", "SN-0001"),
-            ("../../x", "!2E!2E!2F!2E!2E!2Fx"),
+            ("../../x", "!2E!2E!2F.!2E!2Fx"),
             ("LOT/7/SN9", "LOT!2F7!2FSN9"),
             ("a..b", "a.!2Eb"),
             (".hidden", "!2Ehidden"),
