@@ -38,7 +38,9 @@ fn digest(tables: &[Vec<arrow::array::RecordBatch>]) -> u128 {
     for batches in tables {
         let Some(first) = batches.first() else { continue };
         let mut digester = BatchDigester::new(&first.schema(), Conversions::default());
-        batches.iter().for_each(|batch| digester.batch(batch));
+        for batch in batches {
+            digester.batch(batch);
+        }
         sum = sum.wrapping_add(digester.finish().digest.0);
     }
     sum

@@ -122,7 +122,7 @@ mod tests {
         let id = "0b54660c-1111-4222-8333-123456789abc";
         let found = |key: &str| named_in(key).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(found(&format!("test_results/SN/{id}.parquet")), [id]);
-        assert_eq!(found(&format!("{id}")), [id]);
+        assert_eq!(found(id), [id]);
         assert_eq!(found(&format!("x-{id}-y/{id}.{}.parquet", "a".repeat(64))), [id, id]);
         assert_eq!(found(&format!("t/SN/{id}_ref/wave.npz")), Vec::<String>::new());
         assert_eq!(found("short"), Vec::<String>::new());

@@ -144,7 +144,7 @@ impl Item {
             let attachments = self.send_attachments(senders, &key).await?;
             failpoint("between_attachments_and_run");
             match store.put(&key, &self.body, &self.note, onto).await? {
-                Put::Stored => return Ok((self.delivered(senders, &key, attachments), key)),
+                Put::Stored => return Ok((Self::delivered(senders, &key, attachments), key)),
                 Put::Taken if guess => senders.saw(true),
                 Put::Taken => tokio::time::sleep(Duration::from_millis(20 << round.min(5))).await,
             }
@@ -228,7 +228,7 @@ impl Item {
         ))
     }
 
-    fn delivered(&self, senders: &Senders, key: &str, attachments: Vec<AttachmentReceipt>) -> Report {
+    fn delivered(senders: &Senders, key: &str, attachments: Vec<AttachmentReceipt>) -> Report {
         let missing = attachments.iter().filter(|one| one.size.is_none() && !one.reference.starts_with("channel:"));
         let missing = missing.count();
         let mut report = Report::done(

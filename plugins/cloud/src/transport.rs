@@ -133,7 +133,8 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, SinkError> {
     if let Some(path) = ca_file {
         let wrong = |why: &dyn std::fmt::Display| {
             SinkError::config(format!(
-                "ca_file = {path:?}: {why}\nhint: a file of certificates in PEM, such as those of your own authority"
+                "ca_file = {}: {why}\nhint: a file of certificates in PEM, such as those of your own authority",
+                path.display()
             ))
         };
         let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;

@@ -110,18 +110,16 @@ pub(crate) fn of_connect(error: &Error, place: &str) -> SinkError {
 
 /// What an error says, with what caused it.
 pub(crate) fn text(error: &Error) -> String {
-    match error.as_db_error() {
-        Some(db) => db_text(db),
-        None => {
-            let mut text = error.to_string();
-            let mut cause = std::error::Error::source(error);
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            text
-        }
+    if let Some(db) = error.as_db_error() {
+        return db_text(db);
     }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// The longest detail that is passed on: a failing row is quoted in it.

@@ -99,18 +99,14 @@ impl Link {
         let connected = wait(runtime, check, async {
             let limit = server.connect_timeout;
             let connect = async {
-                Ok(match connector {
-                    Some(connector) => {
-                        let (client, connection) = config.connect(connector).await?;
-                        tokio::spawn(async move { noted(connection.await) });
-                        client
-                    }
-                    None => {
-                        let (client, connection) = config.connect(NoTls).await?;
-                        tokio::spawn(async move { noted(connection.await) });
-                        client
-                    }
-                })
+                if let Some(connector) = connector {
+                    let (client, connection) = config.connect(connector).await?;
+                    tokio::spawn(async move { noted(connection.await) });
+                    return Ok(client);
+                }
+                let (client, connection) = config.connect(NoTls).await?;
+                tokio::spawn(async move { noted(connection.await) });
+                Ok(client)
             };
             // The client library's own limit is for the socket alone; a server can also be silent after that.
             tokio::time::timeout(limit, connect).await

@@ -107,13 +107,12 @@ impl PostgresSink {
             return Ok(Arc::clone(runtime));
         }
         let mut place = self.runtime.write().unwrap_or_else(PoisonError::into_inner);
-        let runtime = match place.take() {
-            Some(runtime) => runtime,
-            None => {
-                let runtime = Arc::new(runtime()?);
-                self.pool.tend(&runtime);
-                runtime
-            }
+        let runtime = if let Some(runtime) = place.take() {
+            runtime
+        } else {
+            let runtime = Arc::new(runtime()?);
+            self.pool.tend(&runtime);
+            runtime
         };
         *place = Some(Arc::clone(&runtime));
         Ok(runtime)

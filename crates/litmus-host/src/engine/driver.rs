@@ -405,7 +405,7 @@ impl Driver {
         match (run.settled.to, run.settled.status) {
             (Settlement::Pending | Settlement::Deferred, _) => return,
             (Settlement::Committed | Settlement::Unconfirmed, Status::AlreadyPresent) => {
-                self.tally.already_present += 1
+                self.tally.already_present += 1;
             }
             (Settlement::Committed, _) => {
                 self.tally.delivered += 1;

@@ -31,9 +31,8 @@ impl Extra {
     /// Takes a cell; NUL in it is replaced.
     fn take(&mut self, row: usize, canonical: &str, cell: &Cell<'_>) {
         let (value, replaced) = match cell {
-            Cell::Text(text) if text.contains('\0') => (Value::from(clean(text)), true),
-            // With NUL replaced it could turn into JSON, which it is not.
-            Cell::Json(text) if text.contains('\0') => (Value::from(clean(text)), true),
+            // A JSON cell with NUL is none; with NUL replaced it could turn into one, which it is not.
+            Cell::Text(text) | Cell::Json(text) if text.contains('\0') => (Value::from(clean(text)), true),
             // Escaped in a document inside a text it is no harm to `jsonb`, but to the digest it is NUL.
             Cell::Json(text) => match document(text) {
                 Document::Replaced(json) => (extra::encode(&Cell::Json(&json)), true),

@@ -88,10 +88,10 @@ impl<'a> Field<'a> {
             Values::Timestamp(array) => eight(out, (array.value(row) - EPOCH_US).to_be_bytes()),
             Values::Bool(array) => bool(out, array.value(row)),
             Values::TextList(lists, texts) => {
-                list(out, lists, row, TEXT_OID, texts, |out, at| text(out, texts.value(at)))
+                list(out, lists, row, TEXT_OID, texts, |out, at| text(out, texts.value(at)));
             }
             Values::BoolList(lists, bools) => {
-                list(out, lists, row, BOOL_OID, bools, |out, at| bool(out, bools.value(at)))
+                list(out, lists, row, BOOL_OID, bools, |out, at| bool(out, bools.value(at)));
             }
         }
     }

@@ -333,7 +333,7 @@ fn large(id: u8, revision: u8) -> TestRun {
     for batch in 0..12 {
         let rows = 0..1_000;
         let value = |row: usize| V::Float((batch * 1_000 + row) as f64 / 7.0 + f64::from(revision));
-        let late = |row: usize| if batch > 6 && row % 3 == 0 { text("late") } else { V::Null };
+        let late = |row: usize| if batch > 6 && row.is_multiple_of(3) { text("late") } else { V::Null };
         let odd = |row: usize| if row == 5 { V::Time(i64::MAX) } else { V::Time(row as i64) };
         run = run.with(
             Table::Measurements,
