@@ -76,7 +76,7 @@ fn throttled_runs_arrive_at_the_pace_that_was_asked_for() {
 fn connections_cut_in_a_body_leave_no_half_object() {
     let puts = AtomicU64::new(0);
     let proxy = Bench::new().all_arrive(move |passing| {
-        let cut = is_put(passing) && puts.fetch_add(1, Ordering::SeqCst) % 3 == 0;
+        let cut = is_put(passing) && puts.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
         if cut { Fate::CutInBody } else { Fate::Forward }
     });
     assert!(proxy.seen().iter().any(|(_, fate)| *fate == Fate::CutInBody));
@@ -86,7 +86,7 @@ fn connections_cut_in_a_body_leave_no_half_object() {
 fn an_answer_that_is_lost_makes_no_second_object_and_no_conflict() {
     let puts = AtomicU64::new(0);
     let proxy = Bench::new().all_arrive(move |passing| {
-        let cut = is_put(passing) && puts.fetch_add(1, Ordering::SeqCst) % 3 == 0;
+        let cut = is_put(passing) && puts.fetch_add(1, Ordering::SeqCst).is_multiple_of(3);
         if cut { Fate::CutAnswer } else { Fate::Forward }
     });
     assert!(proxy.seen().iter().any(|(_, fate)| *fate == Fate::CutAnswer));

@@ -168,6 +168,6 @@ fn two_destinations_whose_paths_are_secrets_stay_two() {
     let mut command = project.command(["--config", "litmus-host.toml"]);
     Ended::of(command.env("one", "first.db").env("two", "second.db")).exits(0);
     for database in ["first.db", "second.db"] {
-        assert_eq!(ids(&project.path(database)), [run.run_id.clone()]);
+        assert_eq!(ids(&project.path(database)), std::slice::from_ref(&run.run_id));
     }
 }
