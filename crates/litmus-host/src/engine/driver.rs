@@ -1,7 +1,7 @@
 //! The driver of one sink: does for real what its lane decides. It owns the instance, calls the plugin from threads of its
 //! own, and gives up on a call that does not come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -238,7 +238,9 @@ impl Driver {
 
     fn audit(&mut self, items: &[Item]) -> Result<(), LedgerError> {
         let Some(instance) = self.instance.clone() else { return Ok(()) };
-        let run_ids: Vec<RunId> = items.iter().map(|item| item.run.run_id).collect();
+        // Several revisions of a run are one question.
+        let run_ids: BTreeSet<RunId> = items.iter().map(|item| item.run.run_id).collect();
+        let run_ids: Vec<RunId> = run_ids.into_iter().collect();
         let answer = self.guarded("audit", move |call| instance.audit(call, &run_ids));
         let now = self.now();
         match answer {

@@ -375,7 +375,8 @@ impl Ledger {
             let mut statement = self.connection.prepare_cached(
                 "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred, d.receipt
                  FROM deliveries d JOIN revisions r ON r.seq = d.revision
-                 WHERE d.destination = ?1 AND d.state IN ('committed', 'verified') ORDER BY d.revision DESC LIMIT 3",
+                 WHERE d.destination = ?1 AND d.state IN ('committed', 'verified') AND r.replaced_by IS NULL
+                 ORDER BY d.revision DESC LIMIT 3",
             )?;
             let rows = statement.query_map([id], delivered)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
