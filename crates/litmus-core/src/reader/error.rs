@@ -30,6 +30,9 @@ impl ReadError {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => Some("let the user that runs litmus-host read it"),
             io::ErrorKind::NotFound => Some("it was moved or deleted, or the share is not mounted"),
+            io::ErrorKind::InvalidFilename => Some("shorten the path: move the data dir up, or rename its folders"),
+            _ if error.raw_os_error() == Some(ELOOP) => Some("the link leads back to itself; remove it"),
+            _ if transient => Some("it is looked at again in the next pass"),
             _ => None,
         };
         Self { transient, hint: hint.map(str::to_owned), ..error_of_path }
@@ -40,6 +43,10 @@ impl ReadError {
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    pub(super) fn that_may_pass(self) -> Self {
+        Self { transient: true, ..self }
     }
 
     /// The trouble may pass by itself (no permission, I/O error, too many open files), and says nothing about the file.

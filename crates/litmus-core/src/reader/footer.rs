@@ -10,12 +10,15 @@ use bytes::Bytes;
 use parquet::basic::Type;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
+use super::announced;
 use super::error::{DAMAGED, ReadError, guard};
 use super::thrift::{Compact, Kind};
 
 /// What the parquet crate is built with, as parquet.thrift numbers them: none, Snappy, gzip, Brotli, LZ4, zstd, LZ4 raw.
 const CODECS: [i64; 7] = [0, 1, 2, 4, 5, 6, 7];
 const LZO: i64 = 3;
+/// What a footer of up to so many bytes announces fits into memory in any case.
+const PLAUSIBLE_BYTES_MAX: usize = 1 << 20;
 
 /// The footer of a file.
 pub(super) struct Footer {
@@ -31,7 +34,7 @@ pub(super) struct Footer {
 /// A column chunk. Its numbers come from a file that may be damaged: any of them can be negative.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
-    physical: i64,
+    pub(super) physical: i64,
     pub(super) codec: i64,
     pub(super) values: i64,
     pub(super) compressed: i64,
@@ -39,7 +42,7 @@ pub(super) struct Chunk {
     /// Texts without their dictionary, where the writer says so.
     pub(super) unencoded: i64,
     data_page: i64,
-    dictionary_page: Option<i64>,
+    pub(super) dictionary_page: Option<i64>,
     pub(super) nulls: Option<i64>,
     min: Option<Range<usize>>,
     max: Option<Range<usize>>,
@@ -55,6 +58,9 @@ impl Chunk {
 impl Footer {
     /// Reads the bytes between the last column chunk and the footer's length.
     pub(super) fn read(bytes: Bytes, label: &str) -> Result<Self, ReadError> {
+        if bytes.len() > PLAUSIBLE_BYTES_MAX {
+            announced::check_footer(&bytes).map_err(|refusal| refusal.of(label))?;
+        }
         match Parsed::footer(&bytes) {
             Some(Parsed { rows, groups, schema: Some(schema), pairs }) => {
                 Ok(Self { bytes, rows, groups, schema, pairs })
@@ -107,6 +113,7 @@ impl Footer {
 
 /// The footer as the parquet crate sees it.
 pub(super) fn metadata(footer: &[u8], label: &str) -> Result<ParquetMetaData, ReadError> {
+    announced::check_footer(footer).map_err(|refusal| refusal.of(label))?;
     guard(label, || ParquetMetaDataReader::decode_metadata(footer))
 }
 

@@ -15,8 +15,6 @@ use super::plan::{Custom, Plans};
 use super::quick::RootPlan;
 use super::survey::Survey;
 
-/// A million columns would be decoded one by one for every table.
-const COLUMNS_MAX: usize = 10_000;
 /// Schemas remembered; stores that many benches write to have a few, one for each release and set of inputs and outputs.
 const LAYOUTS_MAX: usize = 16;
 /// Layouts of tables remembered for each.
@@ -44,13 +42,6 @@ impl fmt::Debug for Layout {
 /// The schema and more, as the parquet crate needs it.
 pub(super) fn arrow_metadata(footer: &[u8], label: &str) -> Result<ArrowReaderMetadata, ReadError> {
     let parquet = footer::metadata(footer, label)?;
-    let columns = parquet.file_metadata().schema_descr().num_columns();
-    if columns > COLUMNS_MAX {
-        let message = format!("has {columns} columns; at most {COLUMNS_MAX} are read");
-        return Err(
-            ReadError::new(label, message).with_hint("look for a test that makes a new input or output name each time")
-        );
-    }
     // The ARROW:schema key in the footer only says which of several equal Arrow types the writer had in memory; without it
     // every text is Utf8 and every list a List, and nothing has to be parsed that a damaged file could hide in.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);

@@ -1,11 +1,13 @@
 //! The run reader: a sealed file of any generation as canonical tables (docs/tables.md).
 //!
 //! - [`Store`] walks a data dir, [`RunFile`] opens one sealed file, [`resolve_data_dir`] finds the data dir.
-//! - `seal` opens and checks, `source` decodes batches (`quick` those of small files), `catalog` says what each column is, `survey` is the first pass over
-//!   columns whose place or kind depends on their values, `plan` lays out a table, `stream` builds its batches.
+//! - `seal` opens and checks, `announced` refuses headers that no decoder should believe, `source` decodes batches (`quick`
+//!   those of small files), `catalog` says what each column is, `survey` is the first pass over columns whose place or kind
+//!   depends on their values, `plan` lays out a table, `stream` builds its batches.
 //!
 //! Memory is bounded by a batch: a file small enough is decoded once and kept, any other is streamed for each table.
 
+mod announced;
 mod attachments;
 mod catalog;
 mod convert;

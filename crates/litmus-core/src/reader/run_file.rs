@@ -16,6 +16,7 @@ use super::plan::{Custom, Plans};
 use super::runs::{self, RunRow};
 use super::seal::{self, Sealed};
 use super::source::{Input, Raw, Source};
+use super::store::Stamp;
 use super::stream::{ReadyTable, TableReader};
 use super::survey::Survey;
 use crate::digest::{BatchDigester, Conversions, Digests};
@@ -26,6 +27,8 @@ pub struct RunFile {
     data_dir: PathBuf,
     relative: PathBuf,
     file: Arc<File>,
+    /// As the file was when it was opened; `None` where all of it was read then.
+    stamp: Option<Stamp>,
     summary: Summary,
     runs: RecordBatch,
     opened: Arc<Opened>,
@@ -75,6 +78,7 @@ impl RunFile {
         label: &Arc<str>,
         layouts: &Layouts,
     ) -> Result<Self, ReadError> {
+        let stamp = sealed.whole.is_none().then_some(sealed.stamp);
         let footer = Arc::new(sealed.footer);
         footer.check_codecs(label)?;
         let layout = layouts.of(&footer, label)?;
@@ -100,6 +104,7 @@ impl RunFile {
             data_dir: data_dir.to_owned(),
             relative: relative.to_owned(),
             file: sealed.file,
+            stamp,
             summary,
             runs: row.batch(),
             opened: Arc::new(opened),
@@ -109,6 +114,20 @@ impl RunFile {
     /// The open descriptor; read with `pread` only.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Whether somebody has written into the file since it was opened and hashed: what is read of it now may be of another
+    /// revision. (The platform never does: it renames. A copy onto a share may.)
+    pub fn check_unchanged(&self) -> Result<(), ReadError> {
+        let Some(opened) = self.stamp else { return Ok(()) };
+        let stat = self.file.metadata().map_err(|error| ReadError::io(&self.relative, "cannot stat", &error))?;
+        let now = Stamp::of(&stat);
+        // Not the change time: a rename, a link or new permissions change it, too.
+        if (now.size, now.mtime_ns) == (opened.size, opened.mtime_ns) {
+            return Ok(());
+        }
+        let error = ReadError::new(&self.relative, "was written to while it was read; it is read again");
+        Err(error.with_hint("copy run files under another name and rename them").that_may_pass())
     }
 
     /// What the run is.

@@ -11,9 +11,11 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
+use parquet::basic::Type;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::announced::{self, PAGE_HEADER_BYTES_MAX, Refusal};
 use super::error::{DAMAGED, ReadError, guard};
 use super::footer::{Chunk, Footer};
 use super::layout::{Layout, arrow_metadata};
@@ -26,6 +28,9 @@ const BATCH_VALUES: u64 = 64 << 10;
 const BATCH_BYTES: u64 = 16 << 20;
 /// What is decoded once and kept: up to one batch, and this many bytes.
 const KEPT_BYTES_MAX: u64 = 4 << 20;
+
+/// Page headers are shorter than this unless they hold long statistics.
+const PAGE_HEADER_BYTES: usize = 256;
 
 /// What to read of a root column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,9 +214,20 @@ impl Columns {
         self.chunk_sum(leaves, |chunk| chunk.values)
     }
 
-    /// Decoded bytes: a text in a dictionary counts as often as it is used, where the file says so.
+    /// Decoded bytes: a text in a dictionary counts as often as it is used. Older writers do not say how often that is: then
+    /// every text of the dictionary counts as often as any other.
     fn bytes(&self, leaves: &[usize]) -> u64 {
-        self.chunk_sum(leaves, |chunk| chunk.uncompressed.max(chunk.unencoded))
+        self.chunk_sum(leaves, |chunk| {
+            let unencoded = if chunk.unencoded > 0 { Some(chunk.unencoded) } else { self.estimate(chunk) };
+            chunk.uncompressed.max(unencoded.unwrap_or(0))
+        })
+    }
+
+    fn estimate(&self, chunk: &Chunk) -> Option<i64> {
+        let start = chunk.dictionary_page.filter(|_| chunk.physical == Type::BYTE_ARRAY as i64)?;
+        let page = self.input.check_page_header(u64::try_from(start).ok()?).ok()?;
+        let each = page.bytes / page.dictionary_values?.max(1);
+        i64::try_from(each.checked_mul(u64::try_from(chunk.values).ok()?)?).ok()
     }
 
     /// A sum over column chunks. The footer's numbers are not to be trusted: negative ones count as none.
@@ -328,6 +344,21 @@ impl ChunkReader for Input {
         match self {
             Self::Whole(bytes) => Ok(bytes.slice(start as usize..start as usize + length)),
             Self::File { file, .. } => Ok(read_at(file, start, length)?.into()),
+        }
+    }
+}
+
+impl Input {
+    fn check_page_header(&self, start: u64) -> Result<announced::Page, ParquetError> {
+        let rest = self.len().saturating_sub(start) as usize;
+        let mut length = rest.min(PAGE_HEADER_BYTES);
+        loop {
+            let checked = announced::check_page_header(&self.get_bytes(start, length)?);
+            let length_max = rest.min(PAGE_HEADER_BYTES_MAX);
+            match checked {
+                Err(Refusal::Short) if length < length_max => length = length_max,
+                checked => return Ok(checked?),
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ use litmus_core::Table;
 use litmus_core::digest::Conversions;
 use litmus_core::reader::{RunFile, Store};
 
+use crate::written::{Layout, flat, write};
+
 fn small_files() -> Vec<PathBuf> {
     let pick = |(data_dir, _): (PathBuf, serde_json::Value)| {
         let found = Store::open(&data_dir).unwrap().walk().0;
@@ -28,7 +30,7 @@ fn a_truncated_file_is_an_error_wherever_it_ends() {
     let dir = tempfile::tempdir().unwrap();
     for file in small_files() {
         let bytes = std::fs::read(&file).unwrap();
-        for length in (0..bytes.len()).step_by(512).chain([1, 4, 11, 12, bytes.len() - 1]) {
+        for length in (0..bytes.len()).step_by(64).chain([1, 4, 11, 12, bytes.len() - 1]) {
             let error = read(dir.path(), &bytes[..length]).unwrap_err();
             assert!(error.starts_with("x.parquet: ") && error.contains("\nhint: "), "{length}: {error}");
         }
@@ -95,4 +97,26 @@ fn a_file_keeps_its_content_when_its_name_goes_to_another() {
     assert_eq!(run.digests(Conversions::default()).unwrap(), before);
     assert_eq!(run.open_table(Table::Runs).unwrap().count(), 1);
     assert_ne!(RunFile::open(dir.path(), Path::new("x.parquet")).unwrap().sha256(), run.sha256());
+}
+
+/// Written on a share in place, where the platform would rename: a large file is read piece by piece, and the pieces must not
+/// be taken for one revision.
+#[test]
+fn a_large_file_that_is_written_to_while_it_is_read_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let texts = (0..40_000u64).map(|at| format!("{:x}", at.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let notes: arrow::array::ArrayRef =
+        std::sync::Arc::new(texts.map(|text| Some(text.repeat(3))).collect::<arrow::array::StringArray>());
+    let types: Vec<_> = std::iter::once("run").chain(std::iter::repeat_n("measurement", 39_999)).collect();
+    let run = write(dir.path(), "x", &flat(&types, vec![("out_note", notes)]), &Layout::default()).unwrap();
+    assert!(run.file().metadata().unwrap().len() > 1 << 20, "else it would be held in memory");
+    run.check_unchanged().unwrap();
+    let path = dir.path().join("runs/x.parquet");
+    std::fs::rename(&path, dir.path().join("runs/y.parquet")).unwrap();
+    run.check_unchanged().unwrap();
+    let mut bytes = std::fs::read(dir.path().join("runs/y.parquet")).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(dir.path().join("runs/y.parquet"), &bytes).unwrap();
+    let error = run.check_unchanged().unwrap_err();
+    assert!(error.is_transient() && error.message().contains("was written to while it was read"), "{error}");
 }

@@ -92,6 +92,10 @@ fn list(plan: &RootPlan, columns: Vec<LeafColumn>, rows: usize, list_def: u8, el
     if first.defs.len() != first.reps.len() || !columns.iter().all(|column| column.reps == first.reps) {
         return None;
     }
+    // The footer may say anything; each row has a level at least.
+    if rows > first.defs.len() {
+        return None;
+    }
     let entry_def = entry_def(list_def);
     let mut offsets = Vec::with_capacity(rows + 1);
     let mut filled = Vec::with_capacity(rows);
