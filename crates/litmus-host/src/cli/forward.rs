@@ -89,6 +89,7 @@ fn masked(mut outcome: ForwardOutcome, console: &Console) -> ForwardOutcome {
     for sink in &mut outcome.sinks {
         sink.destination = console.redact(&sink.destination);
         sink.problems.iter_mut().for_each(|problem| *problem = console.redact(problem));
+        sink.planned.iter_mut().for_each(|statement| *statement = console.redact(statement));
     }
     outcome
 }
