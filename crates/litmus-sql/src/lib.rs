@@ -4,6 +4,7 @@
 //! - [`Catalog`]: the columns a destination has, as it records them itself in `litmus_columns`.
 //! - [`Planner`]: which statements are needed before runs of given schemas can be written ([`SchemaPolicy`]).
 //! - [`Placement`], [`fit`]: which cell goes to which column, and which to the row's `extra`.
+//! - [`Incoming`]: a run that is to be written.
 //! - [`Values`], [`extra`], [`timestamp`]: cells out of Arrow arrays, and as text and JSON.
 //! - [`bookkeeping`]: the tables beside the data: `litmus_meta`, `litmus_columns`, `litmus_deliveries`.
 //!
@@ -14,7 +15,10 @@ mod catalog;
 mod dialect;
 pub mod extra;
 mod fit;
+mod incoming;
 mod kinds;
+#[cfg(feature = "testing")]
+pub mod made;
 mod names;
 mod plan;
 pub mod timestamp;
@@ -24,6 +28,7 @@ mod view;
 pub use catalog::{Catalog, KnownColumn, KnownTable, Placement, UnknownType};
 pub use dialect::{Dialect, quoted};
 pub use fit::fit;
+pub use incoming::{Incoming, open_tables, wanted};
 pub use kinds::{kind_name, kind_of_name, sql_table};
 pub use plan::{Planner, SchemaPolicy, Wanted};
 pub use values::Values;

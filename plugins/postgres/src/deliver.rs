@@ -9,10 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::record_batch::RecordBatchReader as _;
 use litmus_core::digest::NUL_TO_REPLACEMENT;
-use litmus_core::{
-    Decision, Grade, Held, Rank, Receipt, Report, Run, RunId, Sha256, SinkError, Status, Table, TableStream, decide,
-};
-use litmus_sql::{Catalog, SchemaPolicy, Wanted};
+use litmus_core::{Decision, Grade, Held, Receipt, Report, RunId, SinkError, Status, Table, TableStream, decide};
+use litmus_sql::{Catalog, Incoming, SchemaPolicy, Wanted, open_tables, wanted};
 
 use crate::copy::{Mark, TableWriter, Written};
 use crate::deliveries::{self, Delivery, Row};
@@ -33,37 +31,6 @@ const STREAMED_BYTES: usize = 512 << 10;
 const FAULTS_MAX: usize = 3;
 /// Races with other hosts in a batch after which it is left for later.
 const RACES_MAX: usize = 10;
-
-/// A run as this sink needs it; the tests bring their own.
-pub(crate) trait Incoming {
-    fn run_id(&self) -> RunId;
-    fn sha256(&self) -> Sha256;
-    fn rank(&self) -> Rank;
-    fn supersedes(&self) -> &[Sha256];
-    fn force(&self) -> bool;
-    fn open_table(&self, table: Table) -> Result<TableStream, SinkError>;
-}
-
-impl Incoming for Run<'_> {
-    fn run_id(&self) -> RunId {
-        self.run_id()
-    }
-    fn sha256(&self) -> Sha256 {
-        self.sha256()
-    }
-    fn rank(&self) -> Rank {
-        self.rank()
-    }
-    fn supersedes(&self) -> &[Sha256] {
-        self.supersedes()
-    }
-    fn force(&self) -> bool {
-        self.force()
-    }
-    fn open_table(&self, table: Table) -> Result<TableStream, SinkError> {
-        self.open_table(table)
-    }
-}
 
 /// What calls leave for the next ones; shared by both connections.
 #[derive(Default)]
@@ -161,16 +128,6 @@ pub(crate) fn settle(run: &impl Incoming, delivery: Option<&Delivery>) -> Result
         }
         (decision, _) => Err(decision),
     }
-}
-
-/// All tables of a run.
-pub(crate) fn open_tables(run: &impl Incoming) -> Result<Vec<(Table, TableStream)>, SinkError> {
-    Table::ALL.into_iter().map(|table| Ok((table, run.open_table(table)?))).collect()
-}
-
-/// What writing these streams needs.
-pub(crate) fn wanted(streams: &[(Table, TableStream)]) -> Vec<Wanted> {
-    streams.iter().map(|(table, stream)| (*table, stream.schema())).collect()
 }
 
 /// Whether the run itself is at fault.

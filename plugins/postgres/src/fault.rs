@@ -3,10 +3,10 @@
 use litmus_core::digest::Cell;
 use litmus_core::tables::Kind;
 use litmus_core::{SinkError, Table};
+use litmus_sql::Incoming;
 use litmus_sql::{Catalog, Values, sql_table};
 use tokio_postgres::types::Type;
 
-use crate::deliver::Incoming;
 use crate::link::Link;
 use crate::schema::rows;
 use crate::session::Session;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use litmus_core::{
     Audit, Call, Capabilities, CheckAnswer, Grade, Receipt, Report, Run, RunId, Sink, SinkError, Status,
 };
+use litmus_sql::Incoming;
 use litmus_sql::bookkeeping::DELIVERIES;
 use litmus_sql::{Dialect, SchemaPolicy};
 use tokio::runtime::Runtime;
 
 use crate::config::{CONNECTIONS_MAX_LIMIT, Config, Settings};
-use crate::deliver::{self, Incoming, Memory};
+use crate::deliver::{self, Memory};
 use crate::link::{Check, Link, runtime};
 use crate::pool::Pool;
 use crate::schema;
@@ -245,8 +246,8 @@ pub(crate) fn dry_run<R: Incoming>(
             None => None,
         };
         let told = deliver::settle(run, held).unwrap_or_else(|_| {
-            let planned = deliver::open_tables(run).and_then(|streams| {
-                schema::plan(settings, &mut found, &deliver::wanted(&streams))
+            let planned = litmus_sql::open_tables(run).and_then(|streams| {
+                schema::plan(settings, &mut found, &litmus_sql::wanted(&streams))
                     .map_err(|error| SinkError::data(format!("run {}: {error}", run.run_id())))
             });
             match planned {

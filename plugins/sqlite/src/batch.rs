@@ -5,13 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use arrow::record_batch::RecordBatchReader as _;
 use litmus_core::digest::Digests;
-use litmus_core::{
-    Decision, Grade, Held, Rank, Receipt, Report, Run, RunId, Sha256, SinkError, Status, Table, TableStream, decide,
-};
+use litmus_core::{Decision, Grade, Held, Receipt, Report, SinkError, Status, Table, TableStream, decide};
 use litmus_sql::bookkeeping::{self, DELIVERIES};
-use litmus_sql::{Catalog, Planner, SchemaPolicy, Wanted, quoted, sql_table, timestamp};
+use litmus_sql::{Catalog, Incoming, Planner, SchemaPolicy, open_tables, quoted, sql_table, timestamp, wanted};
 use rusqlite::{Connection, params};
 
 use crate::config::Settings;
@@ -19,37 +16,6 @@ use crate::database::{self, Database, Delivery, Patience};
 use crate::dialect::Sqlite;
 use crate::error;
 use crate::insert::{Failure, Target};
-
-/// A run as this sink needs it; the tests bring their own.
-pub(crate) trait Incoming {
-    fn run_id(&self) -> RunId;
-    fn sha256(&self) -> Sha256;
-    fn rank(&self) -> Rank;
-    fn supersedes(&self) -> &[Sha256];
-    fn force(&self) -> bool;
-    fn open_table(&self, table: Table) -> Result<TableStream, SinkError>;
-}
-
-impl Incoming for Run<'_> {
-    fn run_id(&self) -> RunId {
-        self.run_id()
-    }
-    fn sha256(&self) -> Sha256 {
-        self.sha256()
-    }
-    fn rank(&self) -> Rank {
-        self.rank()
-    }
-    fn supersedes(&self) -> &[Sha256] {
-        self.supersedes()
-    }
-    fn force(&self) -> bool {
-        self.force()
-    }
-    fn open_table(&self, table: Table) -> Result<TableStream, SinkError> {
-        self.open_table(table)
-    }
-}
 
 /// Writes a batch and commits; gives a report for each run, in the order of `runs`.
 pub(crate) fn deliver<R: Incoming>(
@@ -154,14 +120,6 @@ fn planner(settings: &Settings) -> Planner<'static> {
         policy: settings.schema_policy,
         columns_max: settings.columns_max,
     }
-}
-
-fn open_tables(run: &impl Incoming) -> Result<Vec<(Table, TableStream)>, SinkError> {
-    Table::ALL.into_iter().map(|table| Ok((table, run.open_table(table)?))).collect()
-}
-
-fn wanted(streams: &[(Table, TableStream)]) -> Vec<Wanted> {
-    streams.iter().map(|(table, stream)| (*table, stream.schema())).collect()
 }
 
 fn wrong(run: &impl Incoming, why: &dyn std::fmt::Display) -> SinkError {

@@ -14,6 +14,7 @@ use litmus_core::{Audit, Capabilities, Receipt, RetryClass, RunId, Status};
 
 use super::backoff;
 use super::queue::{Item, SinkQueue};
+pub(crate) use super::terms::{End, Ended, Failure, Health, Now, Outcome, Policy, RunReport, Step};
 use crate::ledger::{Confirmed, Result, Settled, Settlement};
 
 /// Transient failures in a row after which the breaker opens.
@@ -29,128 +30,6 @@ const REFUSED_MAX: u32 = 20;
 const CLAIMS_MAX: u32 = 2;
 /// Runs asked about in one `audit`.
 const AUDIT_RUNS: usize = 200;
-
-/// The time, from outside: `mono` only moves forward and drives every wait; `wall_ms` is for the ledger's notes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) mono: Duration,
-    pub(crate) wall_ms: i64,
-}
-
-/// A sink's settings.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
-    pub(crate) batch_runs: usize,
-    pub(crate) batch_bytes: u64,
-    /// Calls of `deliver` at once.
-    pub(crate) concurrency: usize,
-    /// End when the sink has been transiently down this long; `None`: never end (`--watch`).
-    pub(crate) give_up_after: Option<Duration>,
-    /// Nothing is written: what the destination has is asked run by run, not by audit.
-    pub(crate) dry_run: bool,
-}
-
-/// How the sink is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Health {
-    Up,
-    /// It failed; the next try is not far.
-    Degraded(String),
-    /// The breaker is open: it failed again and again.
-    Open(String),
-    /// One probe is under way.
-    HalfOpen(String),
-    /// It cannot go on until somebody mends it: auth, config, schema.
-    Blocked(Status, String),
-    /// Its instance hung past the deadline and is left alone; after a long wait a fresh one is opened.
-    Down(String),
-}
-
-impl Health {
-    /// The name in `status`.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Up => "up".into(),
-            Self::Degraded(_) => "degraded".into(),
-            Self::Open(_) => "open".into(),
-            Self::HalfOpen(_) => "half_open".into(),
-            Self::Blocked(status, _) => format!("blocked on {status}"),
-            Self::Down(_) => "down".into(),
-        }
-    }
-
-    /// Why it is not up.
-    pub(crate) fn why(&self) -> &str {
-        match self {
-            Self::Up => "",
-            Self::Degraded(why) | Self::Open(why) | Self::HalfOpen(why) | Self::Blocked(_, why) | Self::Down(why) => {
-                why
-            }
-        }
-    }
-}
-
-/// What the driver does next.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// Close the old instance if there is one, open a new one; then [`Lane::connected`] or [`Lane::connect_failed`].
-    Connect,
-    /// Ask what the destination still has; then [`Lane::audited`].
-    Audit(Vec<Item>),
-    /// Deliver; then [`Lane::delivered`].
-    Deliver(Vec<Item>),
-    /// Nothing to do until then, or until something happens.
-    Wait(Option<Duration>),
-    /// Nothing more can be done.
-    Finished,
-}
-
-/// A failed call.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    pub(crate) status: Status,
-    pub(crate) message: String,
-    pub(crate) retry_after: Option<Duration>,
-}
-
-/// One run's report.
-#[derive(Clone, Debug)]
-pub(crate) struct RunReport {
-    pub(crate) status: Status,
-    pub(crate) message: String,
-    pub(crate) retry_after: Option<Duration>,
-    pub(crate) receipt: Option<String>,
-}
-
-/// How a call of `deliver` ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Outcome {
-    /// By place in the batch; `None`: the sink did not say.
-    pub(crate) reports: Vec<Option<RunReport>>,
-    pub(crate) end: End,
-}
-
-/// How the call itself ended.
-#[derive(Clone, Debug)]
-pub(crate) enum End {
-    Returned,
-    Failed {
-        failure: Failure,
-        /// Whether the sink's own check was well right after it; asked for suspect failures only.
-        sink_well: bool,
-    },
-    /// It did not come back in time, and never will.
-    Abandoned,
-    /// The host asked it to stop.
-    Stopped,
-}
-
-/// How a run ended, for whoever watches.
-#[derive(Clone, Debug)]
-pub(crate) struct Ended {
-    pub(crate) run_id: RunId,
-    pub(crate) settled: Settled,
-}
 
 /// The delivery rules of one sink.
 #[derive(Debug)]
@@ -269,7 +148,7 @@ impl Lane {
                 return Ok(Step::Wait(None));
             }
             let items = queue.unconfirmed(AUDIT_RUNS)?;
-            if !items.is_empty() && self.capabilities.audit && !self.policy.dry_run {
+            if !items.is_empty() && self.audits() {
                 return Ok(Step::Audit(items));
             }
             // A sink that cannot say is given the runs again; one that dedups takes them as already present.
@@ -279,10 +158,10 @@ impl Lane {
             }
             self.confirmed = true;
         }
-        if !self.sampled && self.in_flight == 0 {
+        if !self.sampled && self.in_flight == 0 && self.audits() {
             self.sampled = true;
             let items = queue.latest()?;
-            if !items.is_empty() && self.capabilities.audit && !self.policy.dry_run {
+            if !items.is_empty() {
                 self.sampling = true;
                 return Ok(Step::Audit(items));
             }
@@ -306,6 +185,11 @@ impl Lane {
             return Ok(Step::Wait(Some(self.capped(*due))));
         }
         Ok(if more_may_come { Step::Wait(None) } else { Step::Finished })
+    }
+
+    /// Whether the destination is asked what it has. A dry run asks run by run.
+    fn audits(&self) -> bool {
+        self.capabilities.audit && !self.policy.dry_run
     }
 
     /// The instance is open.
@@ -354,15 +238,13 @@ impl Lane {
                 let mut answers: Vec<(&Item, Confirmed)> = Vec::with_capacity(items.len());
                 for item in items {
                     let mut answer = compare(item, held.get(&item.run.run_id));
-                    if answer == Confirmed::Absent {
-                        // Told once that it is there and once that it is not: something may have come in between. Told so again
-                        // and again, it would be sent for ever.
-                        let claimed = self.claimed.entry((item.store, item.run.revision)).or_default();
-                        if *claimed > CLAIMS_MAX {
-                            let why =
-                                "the sink says that the run is already present, and its audit says that it is not";
-                            answer = Confirmed::Differs(why.to_owned());
-                        }
+                    let key = (item.store, item.run.revision);
+                    // Told once that it is there and once that it is not: something may have come in between. Told so again and
+                    // again, it would be sent for ever.
+                    let is_claimed = self.claimed.get(&key).is_some_and(|claims| *claims > CLAIMS_MAX);
+                    if answer == Confirmed::Absent && is_claimed {
+                        let why = "the sink says that the run is already present, and its audit says that it is not";
+                        answer = Confirmed::Differs(why.to_owned());
                     }
                     answers.push((item, answer));
                 }
@@ -404,7 +286,7 @@ impl Lane {
                     let to = match failure.status {
                         Status::Superseded => Settlement::Superseded,
                         // A note that it was delivered once is no proof that it is still there.
-                        Status::AlreadyPresent if self.capabilities.audit && !self.policy.dry_run => {
+                        Status::AlreadyPresent if self.audits() => {
                             *self.claimed.entry((item.store, item.run.revision)).or_default() += 1;
                             self.confirmed = false;
                             Settlement::Unconfirmed
@@ -428,6 +310,7 @@ impl Lane {
                 }
             }
         }
+        let others_pass = self.delivered_something || taken;
         match outcome.end {
             End::Stopped => settled.extend(silent.iter().map(|item| (*item, back(&stopped())))),
             End::Abandoned => {
@@ -438,7 +321,6 @@ impl Lane {
                 };
                 // A sink that hangs with everything is at fault itself. A run is suspected where the call hung with it alone
                 // once more, while this same instance took others.
-                let others_pass = self.delivered_something || taken;
                 settled.extend(silent.iter().map(|item| match &batch[..] {
                     [_] if item.run.deferred > 0 && others_pass => (*item, suspect(item, &failure)),
                     _ => (*item, Settled { to: Settlement::Deferred, ..back(&failure) }),
@@ -468,7 +350,6 @@ impl Lane {
         }
         // A run is blamed where others get through. Where none does, it may be any fault of the destination (a constraint, a
         // trigger, a full partition): the run comes again alone, after all others; if it is refused even then, it is the sink.
-        let others_pass = self.delivered_something || taken;
         let mut refused: Option<Failure> = None;
         for (item, failure) in faults {
             if others_pass {

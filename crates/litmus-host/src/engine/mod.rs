@@ -14,6 +14,7 @@ mod queue;
 mod scan;
 #[cfg(test)]
 mod simulation;
+mod terms;
 mod watch;
 
 use std::path::{Path, PathBuf};

@@ -34,6 +34,8 @@ struct ScannedStore {
     open: Arc<OpenStore>,
     destinations: Vec<i64>,
     known: HashMap<PathBuf, KnownFile>,
+    /// Whether a pass has seen all of it.
+    seen: bool,
 }
 
 /// Walks the stores, again and again.
@@ -70,7 +72,7 @@ impl Scan {
             .enumerate()
             .map(|(at, (open, destinations))| {
                 let known = lock(&open.ledger).known_files()?;
-                Ok(ScannedStore { at, open: Arc::clone(open), destinations: destinations.clone(), known })
+                Ok(ScannedStore { at, open: Arc::clone(open), destinations: destinations.clone(), known, seen: false })
             })
             .collect::<Result<_, LedgerError>>()?;
         Ok(Self {
@@ -94,10 +96,13 @@ impl Scan {
         self.unsettled = false;
         self.walked = Duration::ZERO;
         for at in 0..self.stores.len() {
-            if self.pass_store(at)? && !self.stop.is_stopping() {
-                let store = &self.stores[at];
+            let is_whole = self.pass_store(at)? && !self.stop.is_stopping();
+            let store = &mut self.stores[at];
+            if is_whole && !store.seen {
                 let ledger = lock(&store.open.ledger);
                 store.destinations.iter().try_for_each(|destination| ledger.started(*destination))?;
+                drop(ledger);
+                store.seen = true;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 //! - a delivery's state moves only along the edges named at [`State`];
 //! - a transaction is durable before anybody acts on it.
 
+mod confirm;
 mod files;
 mod lock;
 mod queue;
@@ -20,9 +21,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub(crate) use confirm::Confirmed;
 pub(crate) use files::{Fate, KnownFile, ScanChange};
 pub(crate) use lock::Lock;
-pub(crate) use queue::{Backlog, Confirmed, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
+pub(crate) use queue::{Backlog, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
 pub(crate) use requests::{Asked, Request, Wish};
 pub(crate) use status::{
     DuplicateStatus, GoneStatus, SinkStatus, StoreFiles, StoreStatus, UnreadableStatus, read_status,

@@ -7,9 +7,6 @@ use rusqlite::{Row, Transaction, params};
 
 use super::{Ledger, Result, State};
 
-/// Larger runs are not read back only to see whether they are there; but for the last one.
-const SAMPLE_BYTES_MAX: u64 = 1 << 20;
-
 /// Which runs a destination wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartDecision {
@@ -77,15 +74,6 @@ pub(crate) struct Pending {
     pub(crate) supersedes: Vec<Sha256>,
     /// Where it was delivered: the receipt.
     pub(crate) receipt: Option<String>,
-}
-
-/// What an audit says of a committed revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Confirmed {
-    Present,
-    Absent,
-    /// The destination holds something else than was delivered: why.
-    Differs(String),
 }
 
 /// How a delivery ended, with what the ledger keeps of it.
@@ -218,20 +206,6 @@ impl Ledger {
         if behind { self.transaction(|t| backfill(t, id, now_ms)) } else { Ok(()) }
     }
 
-    /// Notes which incarnation of the destination answers. If it is another one than before, what was committed there is
-    /// unconfirmed: how many runs that are.
-    pub(crate) fn confirm_incarnation(&self, id: i64, incarnation: Option<&str>, now_ms: i64) -> Result<u64> {
-        self.transaction(|t| {
-            let before: Option<String> =
-                t.query_row("SELECT incarnation FROM destinations WHERE id = ?1", [id], |row| row.get(0))?;
-            if before.as_deref() == incarnation {
-                return Ok(0);
-            }
-            t.execute("UPDATE destinations SET incarnation = ?2 WHERE id = ?1", params![id, incarnation])?;
-            doubt(t, id, now_ms)
-        })
-    }
-
     /// Takes the next pending revisions, oldest first, and marks them in flight: up to `runs_max`, and up to `bytes_max`
     /// unless the first alone is larger. Of one run, one revision is in flight at a time: sinks may commit batches in any
     /// order, and an older revision must not come to stand above a newer one. A revision with a strike comes alone; one that a call hung with comes alone, and
@@ -355,88 +329,6 @@ impl Ledger {
             .map_err(|error| self.error(error))
     }
 
-    /// Committed revisions of which it is not known whether the destination still has them.
-    pub(crate) fn unconfirmed(&self, id: i64, max: usize) -> Result<Vec<Pending>> {
-        let read = || {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred, d.receipt
-                 FROM deliveries d JOIN revisions r ON r.seq = d.revision
-                 WHERE d.destination = ?1 AND d.state = 'unconfirmed' ORDER BY d.revision LIMIT ?2",
-            )?;
-            let rows = statement.query_map(params![id, max as i64], delivered)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|error| self.error(error))
-    }
-
-    /// The newest committed revisions, for a look whether the destination still has them: the last, and small ones before it.
-    pub(crate) fn latest(&self, id: i64) -> Result<Vec<Pending>> {
-        let read = || {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred, d.receipt
-                 FROM deliveries d JOIN revisions r ON r.seq = d.revision
-                 WHERE d.destination = ?1 AND d.state IN ('committed', 'verified') AND r.replaced_by IS NULL
-                 ORDER BY d.revision DESC LIMIT 3",
-            )?;
-            let rows = statement.query_map([id], delivered)?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        };
-        let mut latest = read().map_err(|error| self.error(error))?;
-        let mut first = true;
-        latest.retain(|run| std::mem::take(&mut first) || run.bytes <= SAMPLE_BYTES_MAX);
-        Ok(latest)
-    }
-
-    /// The destination does not have all that was committed there: everything is to be asked about.
-    pub(crate) fn doubt(&self, id: i64, now_ms: i64) -> Result<u64> {
-        self.transaction(|t| doubt(t, id, now_ms))
-    }
-
-    /// Settles unconfirmed revisions: those the destination has are committed, the others pending; one that has no file any
-    /// more is gone; one that the destination holds otherwise than it was delivered needs a person.
-    pub(crate) fn confirm(&self, id: i64, answers: &[(i64, Confirmed)], now_ms: i64) -> Result<()> {
-        self.transaction(|t| {
-            for (revision, answer) in answers {
-                if let Confirmed::Differs(why) = answer {
-                    let moved = t
-                        .prepare_cached(
-                            "UPDATE deliveries SET state = 'quarantined', message = ?3, changed_ms = ?4
-                             WHERE destination = ?1 AND revision = ?2 AND state = 'unconfirmed'",
-                        )?
-                        .execute(params![id, revision, why, now_ms])?;
-                    if moved > 0 {
-                        t.prepare_cached(
-                            "INSERT INTO history (at_ms, destination, revision, event, message)
-                             VALUES (?1, ?2, ?3, 'quarantined', ?4)",
-                        )?
-                        .execute(params![now_ms, id, revision, why])?;
-                    }
-                    continue;
-                }
-                let present = *answer == Confirmed::Present;
-                t.prepare_cached(
-                    "UPDATE deliveries SET changed_ms = ?4, told = 0, message = CASE WHEN ?3 THEN message
-                                        WHEN EXISTS (SELECT 1 FROM files f WHERE f.revision = ?2)
-                                        THEN 'the destination does not have it any more' ELSE ?5 END,
-                         state = CASE WHEN ?3 THEN 'committed'
-                                      WHEN EXISTS (SELECT 1 FROM files f WHERE f.revision = ?2) THEN 'pending'
-                                      WHEN EXISTS (SELECT 1 FROM revisions r WHERE r.seq = ?2
-                                                   AND r.replaced_by IS NOT NULL) THEN 'superseded'
-                                      ELSE 'gone' END
-                     WHERE destination = ?1 AND revision = ?2 AND state = 'unconfirmed'",
-                )?
-                .execute(params![
-                    id,
-                    revision,
-                    present,
-                    now_ms,
-                    "the destination does not have it any more, and its file vanished"
-                ])?;
-            }
-            Ok(())
-        })
-    }
-
     /// How many revisions of the selection are not where they should be.
     pub(crate) fn backlog(&self, id: i64, selection: &Selection) -> Result<Backlog> {
         let read = || -> rusqlite::Result<Backlog> {
@@ -537,7 +429,7 @@ pub(crate) struct Backlog {
     pub(crate) gone_untold: u64,
 }
 
-fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
+pub(super) fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
     Ok(Pending {
         revision: row.get(0)?,
         run_id: parsed(row, 1)?,
@@ -549,27 +441,6 @@ fn pending(row: &Row<'_>) -> rusqlite::Result<Pending> {
         supersedes: Vec::new(),
         receipt: None,
     })
-}
-
-/// One that was delivered, with its receipt.
-fn delivered(row: &Row<'_>) -> rusqlite::Result<Pending> {
-    Ok(Pending { receipt: row.get(7)?, ..pending(row)? })
-}
-
-fn doubt(t: &Transaction<'_>, id: i64, now_ms: i64) -> rusqlite::Result<u64> {
-    let unconfirmed = t.execute(
-        "UPDATE deliveries SET state = 'unconfirmed', changed_ms = ?2
-         WHERE destination = ?1 AND state IN ('committed', 'verified')",
-        params![id, now_ms],
-    )?;
-    // What stood above these is unconfirmed as well; if it is gone for good, they are the best there is.
-    t.execute(
-        "UPDATE deliveries SET state = 'pending', changed_ms = ?2
-         WHERE destination = ?1 AND state = 'superseded'
-           AND EXISTS (SELECT 1 FROM files f WHERE f.revision = deliveries.revision)",
-        params![id, now_ms],
-    )?;
-    Ok(unconfirmed as u64)
 }
 
 fn supersedes(t: &Transaction<'_>, revision: i64) -> rusqlite::Result<Vec<Sha256>> {
