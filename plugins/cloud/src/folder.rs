@@ -367,6 +367,10 @@ fn failed(error: &io::Error, path: &Path, doing: &str) -> SinkError {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             (Status::Config, "\nhint: the host's user needs to write there")
         }
+        // Of this run alone: its values are what makes the name long.
+        io::ErrorKind::InvalidFilename => {
+            (Status::Data, "\nhint: a name can have 255 bytes: a key template with fewer fields between two `/`")
+        }
         io::ErrorKind::NotADirectory => (Status::Conflict, "\nhint: a file stands where a folder is needed"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             (Status::Transient, "\nhint: make room; delivery goes on by itself")

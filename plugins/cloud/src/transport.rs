@@ -11,13 +11,14 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use litmus_core::SinkError;
 use opendal::raw::Operation;
-use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
+use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::failure::Refusal;
 use crate::limiter::{Limiter, WAIT_MAX};
+use crate::tags::Tags;
 
 /// A request that fails for no fault of its own is made this often.
 const TRIES_MAX: u32 = 3;
@@ -34,6 +35,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Transport {
     client: ReqwestTransport,
     limiter: Arc<Limiter>,
+    tags: Option<Tags>,
 }
 
 impl Transport {
@@ -42,6 +44,7 @@ impl Transport {
         proxy: Option<&str>,
         limiter: Arc<Limiter>,
         connections: usize,
+        tags: Option<Tags>,
     ) -> Result<Self, SinkError> {
         let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(ca_file)?)
@@ -60,7 +63,7 @@ impl Transport {
         let client = client
             .build()
             .map_err(|error| SinkError::config("the HTTP client cannot be made").with_source(error.without_url()))?;
-        Ok(Self { client: ReqwestTransport::new(client), limiter })
+        Ok(Self { client: ReqwestTransport::new(client), limiter, tags })
     }
 
     async fn once(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
@@ -76,7 +79,10 @@ impl HttpTransport for Transport {
         if request.extensions().get::<Operation>().is_none() {
             return self.once(request).await;
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(tags) = &self.tags {
+            tags.add(&mut parts, &HttpTransporter::new(self.client.clone())).await?;
+        }
         let mut tries = 0;
         loop {
             tries += 1;
