@@ -124,6 +124,18 @@ fn an_answer_of_200_without_an_object_is_not_believed() {
 }
 
 #[test]
+fn a_page_in_the_services_place_is_not_taken_for_it() {
+    // What a hotel's network, or a proxy that wants a login, answers to everything.
+    let bench = Bench::new();
+    let page = format!("<html><body>Please log in{}</body></html>", " ".repeat(100_000));
+    bench.refused(200, "Content-Type: text/html\r\n", &page).exits(1).says("is no identity of a destination");
+    assert_eq!(bench.server.keys(""), Vec::<String>::new());
+    // Once it is gone, everything arrives.
+    bench.forward(&format!("s3://{BUCKET}"), &bench.server.endpoint()).exits(0);
+    assert_eq!(bench.server.keys("test_results/").len(), bench.runs.len());
+}
+
+#[test]
 fn refusals_block_the_sink_with_a_class_and_a_remedy() {
     let bench = Bench::new();
     let xml = |code: &str| format!("<Error><Code>{code}</Code><Message>why</Message></Error>");

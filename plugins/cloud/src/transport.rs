@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use litmus_core::SinkError;
 use opendal::raw::Operation;
+use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use rustls::pki_types::CertificateDer;
@@ -30,6 +31,8 @@ const BACKOFF: Duration = Duration::from_millis(200);
 const REQUEST_MAX: Duration = Duration::from_mins(1);
 const BYTES_A_SECOND_MIN: u64 = 32 << 10;
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How much of the body of an error is looked at.
+const ERROR_BYTES_MAX: usize = 64 << 10;
 
 /// A client with this pace.
 pub(crate) struct Transport {
@@ -94,8 +97,8 @@ impl HttpTransport for Transport {
                     return Ok(response);
                 }
                 Ok(response) => {
-                    let (parts, mut body) = response.into_parts();
-                    let body = body.to_buffer().await.map(|body| body.to_bytes()).unwrap_or_default();
+                    let (parts, body) = response.into_parts();
+                    let body = beginning(body).await;
                     let refusal = Refusal::new(parts.status, &parts.headers, &body);
                     let wait = refusal.retry_after().unwrap_or_else(|| backoff(tries));
                     let again = if refusal.is_throttled() {
@@ -119,6 +122,22 @@ impl HttpTransport for Transport {
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+/// What an answer that is no success begins with: it may have no end.
+async fn beginning(mut body: HttpBody) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = async {
+        while bytes.len() < ERROR_BYTES_MAX {
+            match body.read().await {
+                Ok(chunk) if !chunk.is_empty() => bytes.extend_from_slice(&chunk.to_bytes()),
+                _ => break,
+            }
+        }
+    };
+    tokio::time::timeout(CONNECT_MAX, read).await.ok();
+    bytes.truncate(ERROR_BYTES_MAX);
+    bytes
 }
 
 /// Success, and the refusals that opendal has to see: "not there", and "not as you expected".

@@ -79,7 +79,9 @@ pub(super) fn run(rounds: u32, only: &[String]) -> Result<()> {
         println!("round {round} of {rounds}");
         for way in ways.iter_mut().filter(|way| is_wanted(way)) {
             let server = Server::start(&bench.work.join("store"))?;
-            way.costs.push((way.upload)(&bench, &server)?);
+            let cost = (way.upload)(&bench, &server)?;
+            println!("  {}: {cost}", way.name);
+            way.costs.push(cost);
             if contents(&server.bucket())? != sealed {
                 return Err(format!("{}: what lies in the bucket is not what was sealed", way.name).into());
             }

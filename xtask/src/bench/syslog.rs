@@ -245,6 +245,7 @@ impl Server {
         way.bytes = bytes;
         way.took.push(grown.duration_since(started));
         way.costs.push(cost);
+        println!("  {}: {cost}", way.name);
         Ok(())
     }
 }
