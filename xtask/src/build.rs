@@ -40,6 +40,12 @@ pub(crate) fn shipped(profile: Profile) -> Result<()> {
     together(&packages.iter().map(String::as_str).collect::<Vec<_>>(), profile)
 }
 
+/// What the benchmarks of the cloud and the syslog sink run; one set for both, or some libraries would be compiled twice.
+pub(crate) fn measured(profile: Profile) -> Result<()> {
+    let packages = ["litmus-host", "litmus-sink-cloud", "litmus-sink-syslog", "litmus-tests"];
+    together(&packages.map(|name| ["--package", name]).concat(), profile)
+}
+
 fn together(what: &[&str], profile: Profile) -> Result<()> {
     process::run(process::cargo(["build", "--quiet"]).args(what).args(profile.arguments()))?;
     for folder in plugins()?.iter().filter(|folder| folder.built(profile).exists()) {
