@@ -40,9 +40,9 @@ pub(crate) fn shipped(profile: Profile) -> Result<()> {
     together(&packages.iter().map(String::as_str).collect::<Vec<_>>(), profile)
 }
 
-/// What the benchmarks of the cloud and the syslog sink run; one set for both, or some libraries would be compiled twice.
+/// What the benchmarks of sinks run; one set for all, or some libraries would be compiled twice.
 pub(crate) fn measured(profile: Profile) -> Result<()> {
-    let packages = ["litmus-host", "litmus-sink-cloud", "litmus-sink-syslog", "litmus-tests"];
+    let packages = ["litmus-host", "litmus-sink-cloud", "litmus-sink-postgres", "litmus-sink-syslog", "litmus-tests"];
     together(&packages.map(|name| ["--package", name]).concat(), profile)
 }
 
