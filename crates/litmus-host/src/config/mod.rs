@@ -10,6 +10,8 @@ mod set;
 mod values;
 
 #[cfg(test)]
+mod every;
+#[cfg(test)]
 mod tests;
 
 use std::ffi::OsStr;

@@ -232,7 +232,7 @@ impl Lane {
                     queue.doubt(now.wall_ms)?;
                     self.confirmed = false;
                 }
-                self.progressed(now);
+                self.answered(now);
             }
             Ok(held) => {
                 let mut answers: Vec<(&Item, Confirmed)> = Vec::with_capacity(items.len());
@@ -249,7 +249,7 @@ impl Lane {
                     answers.push((item, answer));
                 }
                 queue.confirm(&answers, now.wall_ms)?;
-                self.progressed(now);
+                self.answered(now);
             }
             Err(failure) if failure.status.class() == RetryClass::BlocksSink => self.block(now, failure),
             Err(failure) => self.fail(now, failure),
@@ -455,8 +455,16 @@ impl Lane {
     }
 
     fn wait(&mut self, now: Now, item: &Item, tries: u32, asked: Option<Duration>) {
-        let wait = asked.unwrap_or_else(|| backoff::wait(tries, &mut self.random));
+        let wait = asked.map_or_else(|| backoff::wait(tries, &mut self.random), backoff::asked);
         self.waiting.insert((now.mono + wait, item.store, item.run.revision));
+    }
+
+    /// A question was answered. That is no proof that runs get through: a full disk can be read. While the sink is being tried, only
+    /// a run that it takes says that it is back.
+    fn answered(&mut self, now: Now) {
+        if !matches!(self.health, Health::HalfOpen(_)) {
+            self.progressed(now);
+        }
     }
 
     fn progressed(&mut self, now: Now) {
@@ -477,7 +485,7 @@ impl Lane {
         if failure.status != Status::Throttled {
             self.connected = false;
         }
-        let wait = failure.retry_after.unwrap_or_else(|| backoff::wait(self.failures, &mut self.random));
+        let wait = failure.retry_after.map_or_else(|| backoff::wait(self.failures, &mut self.random), backoff::asked);
         self.not_before = Some(now.mono + wait);
         self.health = if self.failures >= BREAKER_FAILURES {
             Health::Open(failure.message.clone())
