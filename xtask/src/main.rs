@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod demo;
 mod dist;
+mod fuzz;
 mod header;
 mod lint;
 mod mutants;
@@ -49,8 +50,10 @@ enum Command {
     Lint(lint::Options),
     /// Write crates/litmus-core/include/litmus_sink.h from the ABI
     Header,
-    /// kill -9 by the hundred, at every phase of a delivery
+    /// kill -9 by the hundred, schedules by the million, runs and ledgers of millions of rows
     Torture(torture::Options),
+    /// Fuzz the reader, from real files on; needs a nightly toolchain
+    Fuzz(fuzz::Options),
     /// Measure a release build
     Bench(bench::Options),
     /// A release build laid out as it installs: target/dist and a .tar.gz
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Lint(options) => lint::run(&options),
         Command::Header => header::run(),
         Command::Torture(options) => torture::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Dist => dist::run(),
     };

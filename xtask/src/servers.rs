@@ -32,6 +32,8 @@ const SERVERS: &[Server] = &[
         packages: From::Debian(&["postgresql"]),
     },
     Server { name: "moto", programs: &["bin/moto_server"], packages: From::PyPi("moto[server]==5.2.*") },
+    // No server: another writer of Parquet, to compare with.
+    Server { name: "pyarrow", programs: &["pyarrow/__init__.py"], packages: From::PyPi("pyarrow==21.*") },
     Server { name: "azurite", programs: &["node_modules/.bin/azurite-blob"], packages: From::Npm("azurite@3") },
     Server {
         name: "gcp-storage-emulator",
