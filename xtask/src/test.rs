@@ -64,7 +64,9 @@ pub(crate) fn run() -> Result<()> {
         println!("  {:>5.1}  {name}{}", took.as_secs_f64() / 60.0, if *ok { "" } else { "  FAILED" });
     }
     println!("  {:>5.1}  in all", started.elapsed().as_secs_f64() / 60.0);
-    println!("run by hand: cargo xtask torture, cargo xtask fuzz, cargo xtask bench, cargo xtask lint --full, cargo xtask dist");
+    println!(
+        "run by hand: cargo xtask torture, cargo xtask fuzz, cargo xtask bench, cargo xtask lint --full, cargo xtask dist"
+    );
 
     let failed: Vec<_> = ended.iter().filter(|(_, _, ok)| !ok).map(|(name, ..)| *name).collect();
     println!("{counts}");
