@@ -221,7 +221,10 @@ impl Ledger {
         // An idle sink asks often: it must not write to the disk for that.
         let is_idle = self
             .connection
-            .prepare_cached("SELECT 1 FROM deliveries WHERE destination = ?1 AND state = 'pending' LIMIT 1")
+            .prepare_cached(
+                "SELECT 1 FROM deliveries INDEXED BY deliveries_pending
+                 WHERE destination = ?1 AND state = 'pending' LIMIT 1",
+            )
             .and_then(|mut statement| statement.exists([id]).map(|exists| !exists))
             .map_err(|error| self.error(error))?;
         if is_idle {
@@ -231,13 +234,15 @@ impl Ledger {
             let mut taken: Vec<Pending> = Vec::new();
             let mut bytes = 0;
             {
+                // Of the run's few revisions, whether one is in flight: left to itself, SQLite asks it the other way round, and
+                // reads every delivery there ever was for each row.
                 let mut statement = t.prepare_cached(
                     "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred
                      FROM deliveries d JOIN revisions r ON r.seq = d.revision
                      WHERE d.destination = ?1 AND d.state = 'pending'
                        AND (?2 IS NULL OR r.run_id = ?2)
                        AND (?3 IS NULL OR r.run_started_us >= ?3)
-                       AND NOT EXISTS (SELECT 1 FROM revisions other JOIN deliveries o ON o.revision = other.seq
+                       AND NOT EXISTS (SELECT 1 FROM revisions other CROSS JOIN deliveries o ON o.revision = other.seq
                                        WHERE other.run_id = r.run_id AND o.destination = ?1 AND o.state = 'in_flight')
                      ORDER BY d.deferred, d.revision LIMIT ?4",
                 )?;
