@@ -223,7 +223,8 @@ impl Ledger {
         let is_idle = self
             .connection
             .prepare_cached(
-                "SELECT 1 FROM deliveries INDEXED BY deliveries_pending WHERE destination = ?1 AND state = 'pending' LIMIT 1",
+                "SELECT 1 FROM deliveries INDEXED BY deliveries_pending
+                 WHERE destination = ?1 AND state = 'pending' LIMIT 1",
             )
             .and_then(|mut statement| statement.exists([id]).map(|exists| !exists))
             .map_err(|error| self.error(error))?;
@@ -234,6 +235,8 @@ impl Ledger {
             let mut taken: Vec<Pending> = Vec::new();
             let mut bytes = 0;
             {
+                // Of the run's few revisions, whether one is in flight: left to itself, SQLite asks it the other way round, and
+                // reads every delivery there ever was for each row.
                 let mut statement = t.prepare_cached(
                     "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred
                      FROM deliveries d INDEXED BY deliveries_pending JOIN revisions r ON r.seq = d.revision
@@ -278,7 +281,8 @@ impl Ledger {
     pub(crate) fn has_untried(&self, id: i64) -> Result<bool> {
         self.connection
             .prepare_cached(
-                "SELECT 1 FROM deliveries WHERE destination = ?1 AND state = 'pending' AND deferred = 0 LIMIT 1",
+                "SELECT 1 FROM deliveries INDEXED BY deliveries_pending
+                 WHERE destination = ?1 AND state = 'pending' AND deferred = 0 LIMIT 1",
             )
             .and_then(|mut statement| statement.exists([id]))
             .map_err(|error| self.error(error))
