@@ -65,15 +65,18 @@ enum State {
 
 /// The time as files have it: microseconds.
 pub(crate) fn now() -> Timestamp {
-    let now = Timestamp::now();
-    now.round(Unit::Microsecond).unwrap_or(now)
+    micros(Timestamp::now())
+}
+
+fn micros(time: Timestamp) -> Timestamp {
+    time.round(Unit::Microsecond).unwrap_or(time)
 }
 
 impl Run {
     pub(crate) fn start(client: &Client, mut options: RunOptions) -> Result<Self, RecordError> {
         let random = || RunId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
         let run_id = options.run_id.unwrap_or_else(random);
-        let started_at = options.started_at.unwrap_or_else(now);
+        let started_at = options.started_at.map_or_else(now, micros);
         let stem = seal::stem(&client.data_dir, started_at, run_id, &options.dut_serial);
         // The platform's runners note it; a run can be led back to its bench even where nobody named that.
         let hostname = || rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -204,10 +207,11 @@ impl Shared {
 
     fn finish(&self) -> Result<Sealed, RecordError> {
         let _busy = crate::bridge::Busy::enter();
-        let mut data = {
+        let (mut data, was_aborted) = {
             let mut recording = self.lock();
             match std::mem::replace(&mut recording.state, State::Sealing) {
-                State::Open(data) | State::Aborted(data) => data,
+                State::Open(data) => (data, false),
+                State::Aborted(data) => (data, true),
                 State::Sealing => return Err(RecordError::new("the run is being finished by another thread")),
                 State::Sealed(sealed) => {
                     let again = Sealed { late: recording.late, ..(*sealed).clone() };
@@ -216,7 +220,6 @@ impl Shared {
                 }
             }
         };
-        let was_aborted = data.ended_at.is_some();
         let result = seal::seal(&self.data_dir, &self.attachments, &mut data);
         let mut recording = self.lock();
         match result {
@@ -239,7 +242,13 @@ impl Shared {
                 Ok(sealed)
             }
             Err(error) => {
-                recording.state = if was_aborted { State::Aborted(data) } else { State::Open(data) };
+                recording.state = if was_aborted {
+                    State::Aborted(data)
+                } else {
+                    // It goes on: the end comes with the next try.
+                    data.ended_at = None;
+                    State::Open(data)
+                };
                 Err(error)
             }
         }

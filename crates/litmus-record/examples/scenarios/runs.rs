@@ -127,7 +127,7 @@ const ERRORED: Option<Outcome> = Some(Outcome::Errored);
 pub(crate) fn all() -> Vec<Scenario> {
     let of = |name, serial: &str, outcome, play| Scenario {
         name,
-        options: RunOptions::new(serial, "bench_1"),
+        options: RunOptions::new(serial, "bench_1").station_hostname("bench-one"),
         play,
         outcome,
     };
@@ -150,7 +150,6 @@ pub(crate) fn all() -> Vec<Scenario> {
         .product_revision("C")
         .station_name("Bench One")
         .station_location("Lab B")
-        .station_hostname("bench-one")
         .operator("jd")
         .operator_name("Jane Doe")
         .fixture_id("fx-7")

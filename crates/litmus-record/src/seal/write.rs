@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, Schema};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::columns::Columns;
 use super::footer::Footer;
@@ -27,6 +27,9 @@ pub(super) fn parquet(columns: Columns, footer: Footer) -> Result<Vec<u8>, Recor
         .set_compression(Compression::SNAPPY)
         .set_created_by(concat!("litmus-host version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_key_value_metadata(Some(footer))
+        // As the platform: statistics of whole columns, no index of pages. A run has one page a column, and a hundred columns.
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
         // One row group, whatever the run's size.
         .set_max_row_group_row_count(None)
         .build();

@@ -64,12 +64,19 @@ fn a_run_that_cannot_be_sealed_can_be_finished_again() {
     let run = run(folder.path());
     run.step("s").measure("v", 1.0).low(0.0);
     fs::write(folder.path().join("runs"), "in the way").expect("a file");
-    let error = run.finish().expect_err("there is no folder");
-    assert!(error.to_string().contains("runs"), "{error}");
+    for _ in 0..2 {
+        let error = run.finish().expect_err("there is no folder");
+        assert!(error.to_string().contains("runs"), "{error}");
+        assert!(!run.is_over());
+    }
     fs::remove_file(folder.path().join("runs")).expect("removed");
     run.step("t").measure("v", 9.0).high(2.0);
-    assert_eq!(run.finish().expect("sealed").outcome, Some(Outcome::Failed));
-    assert_eq!(rows::only_run(folder.path()).summary().measurements, 2);
+    let sealed = run.finish().expect("sealed");
+    assert_eq!(sealed.outcome, Some(Outcome::Failed));
+    let file = rows::only_run(folder.path());
+    assert_eq!((file.summary().measurements, file.summary().run_ended_at), (2, Some(sealed.ended_at)));
+    let steps = rows::table(&file, Table::Steps);
+    assert!(steps.iter().all(|step| step["step_ended_at"].as_str() <= Some(&*sealed.ended_at.to_string())));
 }
 
 #[test]
