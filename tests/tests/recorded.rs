@@ -76,6 +76,8 @@ fn recover_seals_what_a_dead_program_left() {
     assert_eq!(shown["measurements"][0]["measurement_value"], 1.0);
     project.run(["recover"]).exits(0).says("nothing to recover");
 
+    project.run(["recover", "--data-dir", "nowhere"]).exits(1).says("the data dir is not there");
+
     let damaged = project.data_dir().join("recording/damaged.jsonl");
     fs::write(&damaged, "{\"litmus_journal\": 1}\n").expect("a journal");
     project.run(["recover"]).exits(1).says("damaged.jsonl: line 1");

@@ -25,6 +25,10 @@ pub struct Recovered {
 /// A step that was open ends with the last thing that was recorded, and so does the run. Calling it again does no harm, nor do
 /// two who call it at once: a journal is locked.
 pub fn recover(data_dir: &Path) -> Result<Vec<Recovered>, RecordError> {
+    if !data_dir.is_dir() {
+        let error = RecordError::new(format!("{}: the data dir is not there, or no folder", data_dir.display()));
+        return Err(error.with_hint("name the folder that holds runs/ and recording/"));
+    }
     let mut all = Vec::new();
     for journal in seal::journals(data_dir)? {
         match Replay::read(&journal) {
