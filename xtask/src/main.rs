@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod compat;
 mod demo;
 mod dist;
 mod fuzz;
@@ -56,6 +57,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Measure a release build
     Bench(bench::Options),
+    /// The real releases of Litmus and TesterKit read what our recorder writes
+    Compat(compat::Options),
     /// A release build laid out as it installs: target/dist and a .tar.gz
     Dist,
 }
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Torture(options) => torture::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Compat(options) => compat::run(&options),
         Command::Dist => dist::run(),
     };
     match outcome {
