@@ -7,10 +7,12 @@ mod dist;
 mod header;
 mod lint;
 mod process;
+mod python;
 mod servers;
 mod test;
 mod test_plugins;
 mod torture;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -49,6 +51,10 @@ enum Command {
     Bench(bench::Options),
     /// A release build laid out as it installs: target/dist and a .tar.gz
     Dist,
+    /// The tests of the Python package, on a debug build
+    TestPython(python::Options),
+    /// The Python package as a wheel, with litmus-host and the plugins in it: target/wheels
+    Wheel(wheel::Options),
 }
 
 fn main() -> ExitCode {
@@ -63,6 +69,8 @@ fn main() -> ExitCode {
         Command::Torture(options) => torture::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Dist => dist::run(),
+        Command::TestPython(options) => python::run(&options),
+        Command::Wheel(options) => wheel::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
