@@ -49,6 +49,14 @@ def test_the_function_finds_the_data_dir_as_litmus_does(
     assert (tmp_path / "here.db").is_file()
 
 
+def test_a_plugin_may_be_named_by_its_path(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugins = Path(program.find_program()).parent / "plugins"
+    monkeypatch.chdir(plugins)
+    run = client.list_runs()[0]
+    assert client.forward(run, "./sqlite.so", path=tmp_path / "runs.db").delivered == 1
+    assert client.forward(run, "sqlite.so", plugin_dir=plugins, path=tmp_path / "other.db").delivered == 1
+
+
 def test_sync_to_database_takes_a_path_a_url_and_a_connection(client: Client, tmp_path: Path) -> None:
     first, second, third = client.list_runs()[:3]
     path = tmp_path / "runs.db"
@@ -145,7 +153,7 @@ def test_secrets_come_out_of_the_environment_and_files(client: Client, tmp_path:
 
 
 def test_texts_of_any_kind_reach_the_sink_as_they_are(client: Client, tmp_path: Path) -> None:
-    name = 'a "quoted" \\ name\twith °C and 😀.db'
+    name = 'a "quoted" \\ name\twith °C, \x01, \x7f and 😀.db'
     client.forward(client.list_runs()[0], "sqlite.so", path=tmp_path / name)
     assert (tmp_path / name).is_file()
 

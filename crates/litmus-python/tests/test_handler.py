@@ -94,6 +94,21 @@ def test_a_step_ends_as_before_with_the_exception_that_ended_it(log: logging.Log
     assert run.steps[0].failures == []
 
 
+def test_steps_may_end_in_any_order(log: logging.Logger) -> None:
+    run = Run()
+    log.addHandler(LitmusHandler(run))
+    first, second, third = (run.step(name) for name in ("first", "second", "third"))
+    opened = [manager.__enter__() for manager in (first, second, third)]
+    log.warning("a")
+    first.__exit__(None, None, None)
+    log.warning("b")
+    third.__exit__(None, None, None)
+    log.warning("c")
+    second.__exit__(None, None, None)
+    log.warning("d")
+    assert [step.failures for step in opened] == [[], ["c"], ["a", "b"]]
+
+
 def test_each_run_has_its_own_active_step(log: logging.Logger) -> None:
     one, other = Run(), Run()
     log.addHandler(LitmusHandler(one))
