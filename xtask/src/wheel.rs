@@ -20,7 +20,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let profile = if options.debug { Profile::Debug } else { Profile::Release };
     let bundled = python::source().join("python/litmus_host/dist");
-    let made = bundle(profile, &bundled).and_then(|glibc| maturin(profile, &glibc));
+    let made = bundle(profile, &bundled).and_then(|glibc| maturin(profile, glibc));
     // What is built lies in target/ only.
     if bundled.exists() {
         fs::remove_dir_all(&bundled)?;
@@ -53,9 +53,7 @@ fn bundle(profile: Profile, into: &Path) -> Result<(u32, u32)> {
     for (from, to) in &files {
         fs::create_dir_all(to.parent().expect("a bundled file lies in a folder"))?;
         fs::copy(from, to).map_err(|error| format!("{} to {}: {error}", from.display(), to.display()))?;
-        if profile == Profile::Release {
-            process::run(Command::new("strip").arg("--strip-unneeded").arg(to))?;
-        }
+        process::run(Command::new("strip").arg("--strip-unneeded").arg(to))?;
         needed = needed.max(glibc_of(to)?);
     }
     Ok(needed)
@@ -80,7 +78,7 @@ fn newest_glibc(symbols: &str) -> Option<(u32, u32)> {
     symbols.split("GLIBC_").skip(1).filter_map(version).max()
 }
 
-fn maturin(profile: Profile, glibc: &(u32, u32)) -> Result<PathBuf> {
+fn maturin(profile: Profile, glibc: (u32, u32)) -> Result<PathBuf> {
     let tools = target().join("python/maturin");
     if !tools.join("bin/maturin").is_file() {
         let arguments = ["-m", "pip", "install", "--quiet", "--target"];
