@@ -401,8 +401,9 @@ def _plain(value: Any) -> Any:
 def _outcome_of(exception: BaseException) -> str:
     if isinstance(exception, AssertionError):
         return "failed"
-    # pytest need not be there: its classes are told by name.
-    names = {kind.__name__ for kind in type(exception).__mro__ if kind.__module__.startswith("_pytest")}
-    if isinstance(exception, unittest.SkipTest) or "Skipped" in names:
+    # pytest need not be there: its exceptions are told by name.
+    names = {kind.__name__ for kind in type(exception).__mro__}
+    of_pytest = names & {"Skipped", "Failed"} if "OutcomeException" in names else set()
+    if isinstance(exception, unittest.SkipTest) or "Skipped" in of_pytest:
         return "skipped"
-    return "failed" if "Failed" in names else "errored"
+    return "failed" if of_pytest else "errored"
