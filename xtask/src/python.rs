@@ -11,12 +11,19 @@ use crate::{Result, build, process, servers};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Instead: our handler on the platform's own client, by the interpreter of a venv that has a release of it
+    #[arg(long, value_name = "PYTHON")]
+    platform: Option<PathBuf>,
     /// Handed to pytest
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(interpreter) = &options.platform {
+        build::all(Profile::Debug)?;
+        return platform(interpreter);
+    }
     servers::run()?;
     build::all(Profile::Debug)?;
     pytest(&options.arguments, &mut Counts::default())
@@ -32,11 +39,11 @@ pub(crate) fn source() -> PathBuf {
     root().join("crates/litmus-python")
 }
 
-/// Runs a script with another interpreter, such as that of a venv with a release of the platform, and our package for it.
-pub(crate) fn script(interpreter: &Path, name: &str) -> Result<()> {
+/// The part of `cargo xtask compat`: the client of a release of the platform, with our handler and our reader.
+pub(crate) fn platform(interpreter: &Path) -> Result<()> {
     let package = lay_out(&target().join("python"))?;
     let mut command = Command::new(interpreter);
-    command.arg(source().join("tests").join(name)).env("PYTHONPATH", package).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg(source().join("tests/compat.py")).env("PYTHONPATH", package).env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(&mut command)
 }
 

@@ -179,12 +179,19 @@ def test_what_is_new_is_found_and_what_is_gone_is_forgotten(tmp_path: Path, flat
     assert [found.path for found in client.list_runs()] == ["runs/b.parquet"]
 
 
-def test_of_two_revisions_the_one_that_ended_wins(tmp_path: Path) -> None:
-    aborted = next(CORPUS.glob("testerkit-0.6.0/pytest_orphan/data/**/*.parquet"))
-    data = tmp_path / "results"
-    (data / "runs").mkdir(parents=True)
-    shutil.copy(aborted, data / "runs" / "x.parquet")
-    assert [run.outcome for run in Client(data).list_runs()] == ["aborted"]
+def bytes_read() -> int:
+    """By this process so far, as the kernel counts."""
+    return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
+
+
+def test_a_second_look_opens_only_what_is_new(flat_data: Path) -> None:
+    client = Client(flat_data)
+    before = bytes_read()
+    runs = client.list_runs(None)
+    first, before = bytes_read() - before, bytes_read()
+    assert client.list_runs(None) == runs
+    second = bytes_read() - before
+    assert first > sum(Path(run.file_path).stat().st_size for run in runs) and second < first / 20, (first, second)
 
 
 def test_a_file_that_is_no_run_is_told_and_in_nobodys_way(
@@ -225,8 +232,8 @@ def test_the_data_dir_is_found_as_the_platform_finds_it(
         litmus_host.LitmusClient().list_runs()
 
 
-def test_other_threads_go_on_while_a_store_is_read() -> None:
-    # A long look (all releases), during which a thread of Python must get its turns.
+def test_other_threads_go_on_while_a_store_is_read(flat_data: Path) -> None:
+    # Between two calls a waiting thread gets its turn anyway; only within them does it show whether it has to wait.
     turns, stop = [0], threading.Event()
 
     def count() -> None:
@@ -236,11 +243,13 @@ def test_other_threads_go_on_while_a_store_is_read() -> None:
 
     thread = threading.Thread(target=count)
     thread.start()
+    calls, before, started = 0, turns[0], time.monotonic()
     try:
-        before, started = turns[0], time.monotonic()
-        Client(CORPUS.parent / "corpus" / "litmus-test-0.1.3" / "client" / "data").list_runs()
-        took, seen = time.monotonic() - started, turns[0] - before
+        while time.monotonic() - started < 0.5 or calls < 3:
+            Client(flat_data).list_runs()
+            calls += 1
+        seen = turns[0] - before
     finally:
         stop.set()
         thread.join()
-    assert seen >= took / 0.05, f"{seen} turns in {took:.3f} s"
+    assert seen > 2 * calls, f"{seen} turns in {calls} calls"
