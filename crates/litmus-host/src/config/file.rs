@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use super::document::{Document, TableReader};
 use super::error::{ConfigError, Place};
 use super::node::Node;
+use super::places::Places;
 use super::values::{parse_bytes, parse_duration, parse_start, parse_time_allowed};
 use crate::engine_api::Start;
 
@@ -61,6 +62,7 @@ pub(crate) struct SinkEntry {
     pub(crate) folder: PathBuf,
     pub(crate) place: Place,
     pub(crate) config: Node,
+    pub(crate) config_places: Places,
     pub(crate) start: Option<Start>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) batch_bytes_max: Option<u64>,
@@ -76,6 +78,7 @@ impl SinkEntry {
             folder: PathBuf::new(),
             place,
             config: Node::default(),
+            config_places: Places::default(),
             start: None,
             deadline: None,
             batch_bytes_max: None,
@@ -166,11 +169,13 @@ fn sink(document: &Document<'_>, value: &Spanned<DeValue<'_>>) -> Result<SinkEnt
     let parse_count = |text: &str| {
         text.parse::<u32>().ok().filter(|count| *count > 0).ok_or_else(|| format!("\"{text}\" is not a number from 1"))
     };
+    let (config, config_places) = reader.node("config")?.unwrap_or_default();
     Ok(SinkEntry {
         name: name.map_or_else(|| plugin_stem(&plugin), |(name, _)| name),
         folder: document.folder().to_owned(),
         place,
-        config: reader.node("config")?.unwrap_or_default(),
+        config,
+        config_places,
         start: reader.parsed("start", "start = \"all\"", parse_start)?.map(|(start, _)| start),
         deadline: reader.parsed("deadline", "deadline = \"5m\"", parse_time_allowed)?.map(|(deadline, _)| deadline),
         batch_bytes_max: reader

@@ -5,6 +5,7 @@ mod environment;
 mod error;
 mod file;
 mod node;
+mod places;
 mod secret;
 mod set;
 mod values;
@@ -22,6 +23,7 @@ use litmus_core::reader::{ReadError, resolve_data_dir};
 pub(crate) use environment::Environment;
 pub(crate) use error::{ConfigError, Place, nearest};
 use file::{FileConfig, Placed, SinkEntry};
+pub(crate) use places::Places;
 pub(crate) use secret::{PluginConfig, Redactor};
 pub(crate) use values::{format_duration, parse_date, parse_duration, parse_start};
 
@@ -189,6 +191,8 @@ impl Config {
             plugin_path: self.find_plugin(name)?,
             plugin_given: entry.plugin.clone(),
             config: entry.config.resolve(&self.environment, secrets)?,
+            places: entry.config_places.clone(),
+            place: entry.place.clone(),
             start: self.start.or(entry.start),
             deadline: entry.deadline.unwrap_or(DEADLINE),
             batch_bytes_max: entry.batch_bytes_max,
