@@ -168,7 +168,9 @@ def _run(command: list[str], settings: str) -> _Ended:
         )
     finally:
         os.close(descriptor)
-    lines = ended.stderr.decode(errors="replace").replace(config, "the settings").splitlines()
+    # Line and column of what nobody wrote help nobody.
+    told = re.sub(rf"{re.escape(config)}(:\d+:\d+)?: ", "", ended.stderr.decode(errors="replace"))
+    lines = told.replace(config, "the settings").splitlines()
     said = [line for line in lines if not _logged(line)]
     message, hint = _split_hint("\n".join(said).removeprefix("error: "))
     return _Ended(ended.returncode, ended.stdout.decode(errors="replace"), message, hint)
