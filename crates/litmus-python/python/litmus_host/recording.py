@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
 import unittest
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from . import _native, active
 from .summary import moment
+from .values import as_json, kinded, micros, number
 
 _log = logging.getLogger("litmus_host.record")
 _Started = TypeVar("_Started", bound="_Recording")
@@ -93,7 +92,7 @@ class _Recording:
         GE, GELE, GELT, GTLE, GTLT). Without any limit it is ``done``; ``None`` is a value that could not be measured. ``unit``
         is TesterKit's spelling of ``units``; an ``outcome`` was judged elsewhere."""
         units = unit if units is None else units
-        number, low, high, nominal = _number(value), _number(low), _number(high), _number(nominal)
+        reading, low, high, nominal = number(value), number(low), number(high), number(nominal)
         comparator = str(getattr(comparator, "value", comparator))
         details = {
             "units": units,
@@ -109,10 +108,10 @@ class _Recording:
             "instrument_resource": instrument_resource,
             "instrument_channel": instrument_channel,
             "outcome": outcome,
-            "timestamp": None if timestamp is None else _micros(timestamp),
+            "timestamp": None if timestamp is None else micros(timestamp),
         }
-        judged, taken = self._handle.measure(name, number, details)
-        return Measurement(name, number, units, low, high, nominal, comparator, spec_ref, judged, moment(taken))
+        judged, taken = self._handle.measure(name, reading, details)
+        return Measurement(name, reading, units, low, high, nominal, comparator, spec_ref, judged, moment(taken))
 
     def fail(self, message: str | None = None) -> None:
         """Marks it as failed."""
@@ -128,7 +127,7 @@ class _Recording:
 
     def observe(self, name: str, value: Any) -> None:
         """Notes an output: a value that was observed, not judged. The last one of a name counts."""
-        self._handle.observe(name, _kinded(value))
+        self._handle.observe(name, kinded(value))
 
     def attach(self, name: str, content: bytes | str | os.PathLike[str]) -> str:
         """Stores bytes or a text beside the run, under a name such as ``scope.csv``, or a copy of the file at a ``Path``. It is
@@ -170,7 +169,7 @@ class Step(_Recording):
 
     def vector(self, **params: Any) -> _Opened[Vector]:
         """Starts a vector with these inputs."""
-        return _Opened(self.run, lambda: Vector(self._handle.open_vector([(n, _kinded(v)) for n, v in params.items()]), self))
+        return _Opened(self.run, lambda: Vector(self._handle.open_vector([(n, kinded(v)) for n, v in params.items()]), self))
 
     def step(self, name: str, description: str | None = None, **options: Any) -> _Opened[Step]:
         """Starts a step within this one; a failure of it fails this one when it ends."""
@@ -225,7 +224,7 @@ class Run:
     def custom(self, **values: Any) -> None:
         """Notes custom values; the last one of a name counts."""
         for name, value in values.items():
-            self._handle.custom(name, _kinded(value))
+            self._handle.custom(name, kinded(value))
 
     def instrument(self, name: str, **options: Any) -> None:
         """Notes an instrument that the whole run uses. ``name`` is its role, such as ``dmm``; options: ``id``, ``driver``,
@@ -298,7 +297,7 @@ class _VectorAndStep:
 
 def start(recorder: _native.Recorder, given: Mapping[str, Any]) -> Run:
     """Starts a run with these options."""
-    return Run(recorder.start_run(_json(given)))
+    return Run(recorder.start_run(as_json(given)))
 
 
 def _step_options(
@@ -313,7 +312,7 @@ def _step_options(
     function: str | None = None,
     markers: str | None = None,
 ) -> str:
-    return _json(locals())
+    return as_json(locals())
 
 
 def _instrument(
@@ -333,69 +332,7 @@ def _instrument(
     cal_lab: str | None = None,
     mocked: bool | None = None,
 ) -> str:
-    return _json(locals())
-
-
-def _json(options: Mapping[str, Any]) -> str:
-    return json.dumps({name: value for name, value in options.items() if value is not None}, default=_option)
-
-
-def _option(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return _aware(value).isoformat()
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError(f"{value!r} is no value of an option")
-
-
-def _aware(time: datetime) -> datetime:
-    """A time without a zone is this computer's, as everywhere in Python."""
-    return time.astimezone(timezone.utc)
-
-
-def _micros(time: datetime) -> int:
-    since = _aware(time) - datetime(1970, 1, 1, tzinfo=timezone.utc)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
-
-
-def _kinded(value: Any) -> tuple[str, Any]:
-    """A value with its kind, for the recorder."""
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()  # a scalar of numpy
-    if value is None:
-        return ("null", None)
-    if isinstance(value, bool):
-        return ("bool", value)
-    if isinstance(value, int):
-        return ("int", int(value)) if -(2**63) <= value < 2**63 else ("text", str(int(value)))
-    if isinstance(value, float):
-        return ("float", float(value))
-    if isinstance(value, str):
-        return ("text", str(value))
-    if isinstance(value, datetime):
-        return ("time", _micros(value))
-    if isinstance(value, (Mapping, list, tuple, set, frozenset)) or hasattr(value, "tolist"):
-        return ("json", json.dumps(_plain(value)))
-    return ("text", str(value))
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold; NaN and the infinities are the texts that the whole project uses for them."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()  # an array of numpy
-    if isinstance(value, Mapping):
-        return {str(name): _plain(member) for name, member in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(member) for member in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    return _aware(value).isoformat() if isinstance(value, datetime) else str(value)
+    return as_json(locals())
 
 
 def _outcome_of(exception: BaseException) -> str:
