@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod compat;
 mod demo;
 mod dist;
 mod header;
@@ -49,6 +50,8 @@ enum Command {
     Torture(torture::Options),
     /// Measure a release build
     Bench(bench::Options),
+    /// The real releases of Litmus and TesterKit read what our recorder writes
+    Compat(compat::Options),
     /// A release build laid out as it installs: target/dist and a .tar.gz
     Dist,
     /// The tests of the Python package, on a debug build
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Header => header::run(),
         Command::Torture(options) => torture::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Compat(options) => compat::run(&options),
         Command::Dist => dist::run(),
         Command::TestPython(options) => python::run(&options),
         Command::Wheel(options) => wheel::run(&options),

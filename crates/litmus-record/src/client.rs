@@ -45,12 +45,13 @@ impl Client {
 
     /// Records into the data dir that Litmus would find from the working folder: the project's, `$LITMUS_HOME`'s, the user's.
     pub fn resolve() -> Result<Self, RecordError> {
-        let here = std::env::current_dir().map_err(|error| RecordError::io(Path::new("."), "cannot be read", &error))?;
+        let here =
+            std::env::current_dir().map_err(|error| RecordError::io(Path::new("."), "cannot be read", &error))?;
         let found = litmus_core::reader::resolve_data_dir(None, &here, &|name| std::env::var_os(name));
         let found = found.map_err(|error| {
-            let wrapped = RecordError::new(error.to_string());
+            let wrapped = RecordError::new(format!("{}: {}", error.path(), error.message()));
             match error.hint() {
-                Some(hint) => wrapped.with_hint(hint.to_string()),
+                Some(hint) => wrapped.with_hint(hint),
                 None => wrapped,
             }
         })?;

@@ -39,18 +39,8 @@ pub enum Comparator {
 
 impl Comparator {
     /// All ten.
-    pub const ALL: [Self; 10] = [
-        Self::Eq,
-        Self::Ne,
-        Self::Lt,
-        Self::Le,
-        Self::Gt,
-        Self::Ge,
-        Self::Gele,
-        Self::Gelt,
-        Self::Gtle,
-        Self::Gtlt,
-    ];
+    pub const ALL: [Self; 10] =
+        [Self::Eq, Self::Ne, Self::Lt, Self::Le, Self::Gt, Self::Ge, Self::Gele, Self::Gelt, Self::Gtle, Self::Gtlt];
 
     /// As it stands in the file.
     pub const fn as_str(self) -> &'static str {

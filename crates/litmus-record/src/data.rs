@@ -26,17 +26,58 @@ pub(crate) struct Header {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event {
-    StepStarted { parent: Option<usize>, options: StepOptions },
-    StepEnded { step: usize },
-    VectorStarted { step: usize, params: Vec<(String, Value)> },
-    VectorEnded { step: usize, vector: usize },
-    Measured { step: usize, vector: Option<usize>, measurement: Box<Measurement> },
-    Judged { step: usize, vector: Option<usize>, outcome: Outcome, message: Option<String> },
-    Observed { step: usize, vector: Option<usize>, name: String, value: Value },
-    Logged { step: usize, line: String },
-    Used { step: Option<usize>, instrument: Box<Instrument> },
-    Custom { name: String, value: Value },
-    RunJudged { outcome: Outcome },
+    StepStarted {
+        parent: Option<usize>,
+        options: StepOptions,
+    },
+    StepEnded {
+        step: usize,
+    },
+    VectorStarted {
+        step: usize,
+        params: Vec<(String, Value)>,
+    },
+    VectorEnded {
+        step: usize,
+        vector: usize,
+    },
+    Measured {
+        step: usize,
+        vector: Option<usize>,
+        measurement: Box<Measurement>,
+    },
+    Judged {
+        step: usize,
+        vector: Option<usize>,
+        outcome: Outcome,
+        message: Option<String>,
+    },
+    Observed {
+        step: usize,
+        vector: Option<usize>,
+        name: String,
+        value: Value,
+    },
+    Logged {
+        step: usize,
+        line: String,
+    },
+    /// The first bytes of a step's log have become an attachment.
+    LogKept {
+        step: usize,
+        bytes: usize,
+    },
+    Used {
+        step: Option<usize>,
+        instrument: Box<Instrument>,
+    },
+    Custom {
+        name: String,
+        value: Value,
+    },
+    RunJudged {
+        outcome: Outcome,
+    },
 }
 
 /// A step as recorded so far.
@@ -178,6 +219,10 @@ impl RunData {
                 log.push_str(&line);
                 log.push('\n');
             }
+            Event::LogKept { step, bytes } => {
+                let log = &mut self.step(step)?.log;
+                *log = log.split_off(if log.is_char_boundary(bytes) { bytes } else { log.len() });
+            }
             Event::Used { step, instrument } => match step {
                 Some(step) => self.step(step)?.instruments.push(*instrument),
                 None => self.instruments.push(*instrument),
@@ -312,7 +357,7 @@ impl Event {
             Self::Measured { .. } => "a measurement",
             Self::Judged { .. } | Self::RunJudged { .. } => "a verdict",
             Self::Observed { .. } => "an output",
-            Self::Logged { .. } => "a log record",
+            Self::Logged { .. } | Self::LogKept { .. } => "a log record",
             Self::Used { .. } => "an instrument",
             Self::Custom { .. } => "a custom value",
         }

@@ -29,15 +29,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, from the mildest to the worst.
-    pub const ALL: [Self; 7] = [
-        Self::Skipped,
-        Self::Done,
-        Self::Passed,
-        Self::Failed,
-        Self::Errored,
-        Self::Terminated,
-        Self::Aborted,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Skipped, Self::Done, Self::Passed, Self::Failed, Self::Errored, Self::Terminated, Self::Aborted];
 
     /// As it stands in the file.
     pub const fn as_str(self) -> &'static str {

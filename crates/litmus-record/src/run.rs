@@ -1,6 +1,6 @@
 //! A run that is being recorded.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{Timestamp, Unit};
@@ -70,11 +70,14 @@ pub(crate) fn now() -> Timestamp {
 }
 
 impl Run {
-    pub(crate) fn start(client: &Client, options: RunOptions) -> Result<Self, RecordError> {
+    pub(crate) fn start(client: &Client, mut options: RunOptions) -> Result<Self, RecordError> {
         let random = || RunId::from_bytes(*uuid::Uuid::new_v4().as_bytes());
         let run_id = options.run_id.unwrap_or_else(random);
         let started_at = options.started_at.unwrap_or_else(now);
         let stem = seal::stem(&client.data_dir, started_at, run_id, &options.dut_serial);
+        // The platform's runners note it; a run can be led back to its bench even where nobody named that.
+        let hostname = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        options.station_hostname.get_or_insert_with(hostname);
         let session_id = options.session_id.unwrap_or_else(random);
         let header = Header { format: client.format, run_id, session_id, started_at, stem, options };
         let journal = match client.journal {
@@ -82,6 +85,7 @@ impl Run {
             kept => Some(JournalFile::create(&client.data_dir, &header, kept == Journal::Synced)?),
         };
         let attachments = Attachments::new(&client.data_dir, &header);
+        attachments.forget_when_dropped(journal.is_none());
         let state = State::Open(Box::new(RunData::new(header)));
         let recording = Recording { state, journal, journal_error: None, late: 0 };
         let data_dir = client.data_dir.clone();
@@ -184,6 +188,12 @@ impl Shared {
         Ok(answer(data))
     }
 
+    /// Counts what comes too late for a step that was opened too late.
+    pub(crate) fn refuse(&self, what: &str) -> RecordError {
+        self.lock().late += 1;
+        RecordError::finished(what)
+    }
+
     /// Looks at what was recorded; nothing once the run is sealed.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&RunData) -> T) -> Option<T> {
         match &self.lock().state {
@@ -225,6 +235,7 @@ impl Shared {
                 if let Some(journal) = recording.journal.take() {
                     journal.remove();
                 }
+                self.attachments.forget_when_dropped(false);
                 Ok(sealed)
             }
             Err(error) => {
@@ -249,13 +260,10 @@ impl Shared {
                 if let Some(journal) = recording.journal.take() {
                     journal.remove();
                 }
+                self.attachments.forget_when_dropped(true);
             }
             other => recording.state = other,
         }
-    }
-
-    pub(crate) fn data_dir(&self) -> &Path {
-        &self.data_dir
     }
 }
 

@@ -36,7 +36,7 @@ impl Step {
     }
 
     pub(crate) fn place(&self) -> Result<usize, RecordError> {
-        self.at.ok_or_else(|| RecordError::finished("the step"))
+        self.at.ok_or_else(|| self.shared.refuse("what belongs to a step"))
     }
 
     /// The run it belongs to.
@@ -205,9 +205,9 @@ impl Step {
 
     fn keep_log(&self, step: usize) {
         let log = self.shared.look(|data| data.steps[step].log.clone()).unwrap_or_default();
-        if !log.is_empty() {
-            // A log that cannot be written is written again when the run is sealed; that failing is an error.
-            let _ = self.attach("log.jsonl", log.as_bytes());
+        // A log that cannot be written is written again when the run is sealed; that failing is an error.
+        if !log.is_empty() && self.attach("log.jsonl", log.as_bytes()).is_ok() {
+            let _ = self.shared.record(Event::LogKept { step, bytes: log.len() });
         }
     }
 }

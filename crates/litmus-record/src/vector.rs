@@ -33,7 +33,7 @@ impl Vector {
     }
 
     fn place(&self) -> Result<(usize, Option<usize>), RecordError> {
-        let vector = self.at.ok_or_else(|| RecordError::finished("the vector"))?;
+        let vector = self.at.ok_or_else(|| self.step.shared.refuse("what belongs to a vector"))?;
         Ok((self.step.place()?, Some(vector)))
     }
 

@@ -3,6 +3,7 @@
 mod host;
 mod measure;
 mod postgres;
+mod record;
 mod syslog;
 
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub(crate) struct Options {
     /// How many run files (host)
     #[arg(long, default_value_t = 5000)]
     files: u32,
-    /// How often each way is measured, in turn (postgres)
+    /// How often each way is measured, in turn (postgres, record)
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Only this data set (postgres)
@@ -34,6 +35,8 @@ enum Name {
     Host,
     /// Into PostgreSQL, beside what a user could take instead
     Postgres,
+    /// Recording a run, beside the platform's own client
+    Record,
     /// The syslog sink beside `loggen`, `logger -f` and Python's SysLogHandler, into rsyslog
     Syslog,
 }
@@ -68,6 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.names.is_empty() || options.names.contains(name) {
             match name {
                 Name::Host => host::run(options.files)?,
+                Name::Record => record::run(options.rounds)?,
                 Name::Syslog => syslog::run()?,
                 Name::Postgres => {
                     let all = Data::value_variants().iter().copied();

@@ -142,7 +142,9 @@ impl Bridge {
     }
 
     fn deliver(&self, active: &Active, level: Level, target: &str, message: impl FnOnce() -> String) -> Effect {
-        let message = message();
+        // What cannot be turned into text fails the step all the same.
+        let message = std::panic::catch_unwind(std::panic::AssertUnwindSafe(message))
+            .unwrap_or_else(|_| format!("(a record of {target} panicked while it was formatted)"));
         if self.keep_at.is_some_and(|keep_at| level >= keep_at) {
             active.step().log(level, target, &message);
         }

@@ -1,48 +1,74 @@
-//! Sealing: what was recorded becomes one file.
+//! Sealing: what was recorded becomes one file, which is on the disk, whole, or not there at all.
+//!
+//! Invariants:
+//! - The file appears under its final name by a rename, after its bytes were synced; the folder is synced after the rename.
+//! - Its attachments lie where it refers to them before it appears.
+//! - Nothing that stands there already is replaced.
+//! - Every step can be done again: a crash in between, and the run is sealed by `recover`, to the same name.
+
+mod attachments;
+mod columns;
+mod durable;
+mod flat;
+mod footer;
+mod journal;
+mod name;
+mod nested;
+mod write;
 
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use litmus_core::RunId;
+use crate::data::RunData;
+use crate::{Format, RecordError};
 
-use crate::RecordError;
-use crate::data::{Event, Header, RunData};
+pub(crate) use attachments::Attachments;
+pub(crate) use journal::{JournalFile, Replay, journals};
+pub(crate) use name::{output_name, stem};
 
-pub(crate) fn stem(_: &Path, _: Timestamp, _: RunId, _: &str) -> String {
-    String::new()
+/// Below the data dir: journals, and attachments of runs that are not sealed yet.
+const RECORDING: &str = "recording";
+
+/// Ends the run, and seals it.
+pub(crate) fn seal(data_dir: &Path, attachments: &Attachments, run: &mut RunData) -> Result<PathBuf, RecordError> {
+    run.end(crate::run::now());
+    keep_logs(attachments, run)?;
+    let folder = data_dir.join("runs").join(name::date(run.header.started_at));
+    let (columns, footer) = match run.header.format {
+        Format::Flat => {
+            let columns = flat::columns(run);
+            let footer = footer::flat(run, &columns.renamed);
+            (columns, footer)
+        }
+        Format::Nested => (nested::columns(run), footer::nested(run)),
+    };
+    let bytes = write::parquet(columns, footer)?;
+    durable::create_folders(data_dir, &folder)?;
+    attachments.publish(&folder, &run.header)?;
+    durable::seal(&folder, &run.header, &bytes)
 }
 
-pub(crate) fn output_name(name: &str, _: impl Fn(&str) -> bool) -> String {
-    name.to_owned()
+/// The path that the run has once sealed.
+pub(crate) fn sealed_path(data_dir: &Path, header: &crate::data::Header) -> PathBuf {
+    data_dir.join("runs").join(name::date(header.started_at)).join(format!("{}.parquet", header.stem))
 }
 
-pub(crate) struct Attachments;
-
-impl Attachments {
-    pub(crate) fn new(_: &Path, _: &Header) -> Self {
-        Self
+/// A log is kept when its step ends; what is still there belongs to a step that did not end by itself, or came after it did.
+fn keep_logs(attachments: &Attachments, run: &mut RunData) -> Result<(), RecordError> {
+    for step in 0..run.steps.len() {
+        let log = std::mem::take(&mut run.steps[step].log);
+        if log.is_empty() {
+            continue;
+        }
+        let reference = match attachments.write("log.jsonl", log.as_bytes()) {
+            Ok(reference) => reference,
+            Err(error) => {
+                run.steps[step].log = log;
+                return Err(error);
+            }
+        };
+        let outputs = &mut run.steps[step].outputs;
+        let key = output_name("log.jsonl", |key| outputs.iter().any(|(known, _)| known == key));
+        outputs.push((key, crate::Value::Text(reference)));
     }
-    pub(crate) fn write(&self, _: &str, _: &[u8]) -> Result<String, RecordError> {
-        Err(RecordError::new("not yet"))
-    }
-    pub(crate) fn copy(&self, _: &str, _: &Path) -> Result<String, RecordError> {
-        Err(RecordError::new("not yet"))
-    }
-}
-
-pub(crate) struct JournalFile;
-
-impl JournalFile {
-    pub(crate) fn create(_: &Path, _: &Header, _: bool) -> Result<Self, RecordError> {
-        Ok(Self)
-    }
-    pub(crate) fn append(&mut self, _: Timestamp, _: &Event) -> Result<(), RecordError> {
-        Ok(())
-    }
-    pub(crate) fn remove(self) {}
-}
-
-pub(crate) fn seal(_: &Path, _: &Attachments, data: &mut RunData) -> Result<PathBuf, RecordError> {
-    data.end(crate::run::now());
-    Err(RecordError::new("sealing is not built yet"))
+    Ok(())
 }
