@@ -57,6 +57,7 @@ fn core_knows_nobody_and_sql_and_host_and_suite_know_core() {
     assert_eq!(ours(&below("litmus-record", &["--features", "tracing,log"])), ["litmus-core"]);
     assert_eq!(ours(&below("litmus-host", &[])), ["litmus-core", "litmus-record"]);
     assert_eq!(ours(&below("litmus-conformance", &[])), ["litmus-core"]);
+    assert_eq!(ours(&below("litmus-python", &[])), ["litmus-core", "litmus-record"]);
     assert_eq!(ours(&below("xtask", &[])), Vec::<&str>::new());
 }
 

@@ -11,10 +11,12 @@ mod lint;
 mod mutants;
 mod new_plugin;
 mod process;
+mod python;
 mod servers;
 mod test;
 mod test_plugins;
 mod torture;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -61,6 +63,10 @@ enum Command {
     Compat(compat::Options),
     /// A release build laid out as it installs: target/dist and a .tar.gz
     Dist,
+    /// The tests of the Python package, on a debug build
+    TestPython(python::Options),
+    /// The Python package as a wheel, with litmus-host and the plugins in it: target/wheels
+    Wheel(wheel::Options),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +85,8 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Compat(options) => compat::run(&options),
         Command::Dist => dist::run(),
+        Command::TestPython(options) => python::run(&options),
+        Command::Wheel(options) => wheel::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Instant;
 
 use crate::workspace::Profile;
-use crate::{Result, build, lint, process, servers, test_plugins};
+use crate::{Result, build, lint, process, python, servers, test_plugins};
 
 /// How often the kill loops of the end to end tests kill.
 const KILL_ROUNDS: &str = "10";
@@ -40,6 +40,7 @@ const PARTS: &[Part] = &[
     ("build", |_| build::with_tests()),
     ("tests", tests),
     ("test-plugins", test_plugins::all),
+    ("python", python::tests),
     ("lints", |_| lint::clippy()),
 ];
 

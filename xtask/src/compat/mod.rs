@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::workspace::{Profile, root, target};
-use crate::{Result, process};
+use crate::{Result, process, python};
 
 pub(crate) use release::{RELEASES, Release};
 
@@ -43,6 +43,7 @@ const GOLDEN: &[&str] = &[
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     process::run(&mut process::cargo(["build", "--package", "litmus-record", "--example", "scenarios"]))?;
+    process::run(&mut process::cargo(["build", "--package", "litmus-python"]))?;
     let mut compared = 0;
     for release in RELEASES {
         if options.release.as_ref().is_some_and(|name| *name != release.command) {
@@ -51,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let python = release.install()?;
         let comparators = comparators(release, &python)?;
         println!("{}: every one of {comparators} verdicts is ours", release.pin);
+        python::platform(&python)?;
 
         let work = target().join("compat/work").join(release.format);
         let _ = fs::remove_dir_all(&work);
