@@ -41,7 +41,8 @@ pub struct Receipt {
     /// Each attachment as the sink left it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<AttachmentReceipt>,
-    /// Statements that would have run; in answer to a dry run only.
+    /// Statements that would have run; in answer to a dry run only. What the calls before of this instance planned counts as
+    /// done: all of them, in order, are what somebody can run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<String>,
 }
