@@ -124,7 +124,7 @@ impl Lane {
             return Ok(if self.in_flight == 0 { Step::Finished } else { Step::Wait(None) });
         }
         if let Some(until) = self.not_before {
-            if now.mono < until {
+            if now.mono < until && !self.has_other_evidence(queue)? {
                 return Ok(Step::Wait(Some(self.capped(until))));
             }
             self.not_before = None;
@@ -190,6 +190,14 @@ impl Lane {
         Ok(if more_may_come { Step::Wait(None) } else { Step::Finished })
     }
 
+    /// Whether the sink is blocked by runs that it refused while nothing else passed, and there is one it has not seen: that
+    /// tells whose fault it is, and waits for nothing.
+    fn has_other_evidence(&self, queue: &SinkQueue) -> Result<bool> {
+        let by_runs =
+            matches!(&self.health, Health::Blocked(status, _) if matches!(status.class(), RetryClass::Suspect));
+        Ok(by_runs && queue.has_untried()?)
+    }
+
     /// Whether the destination is asked what it has. A dry run asks run by run.
     fn audits(&self) -> bool {
         self.capabilities.audit && !self.policy.dry_run
@@ -235,7 +243,6 @@ impl Lane {
                     queue.doubt(now.wall_ms)?;
                     self.confirmed = false;
                 }
-                self.progressed(now);
             }
             Ok(held) => {
                 let mut answers: Vec<(&Item, Confirmed)> = Vec::with_capacity(items.len());
@@ -252,8 +259,12 @@ impl Lane {
                     answers.push((item, answer));
                 }
                 queue.confirm(&answers, now.wall_ms)?;
-                self.progressed(now);
+                // A long confirmation is not given up in the middle. That the destination can be read does not say that it
+                // can be written: the breaker closes when a run gets through.
+                self.last_progress = now.mono;
+                self.down_since = self.down_since.map(|_| now.mono);
             }
+            Err(_) if self.stopping => {}
             Err(failure) if failure.status.class() == RetryClass::BlocksSink => self.block(now, failure),
             Err(failure) => self.fail(now, failure),
         }

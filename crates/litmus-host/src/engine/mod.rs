@@ -125,7 +125,7 @@ fn ready_sink(
     let call = HostCall { attempt: 1, deadline: None, is_cancelled: &|| false, dry_run: request.dry_run };
     let instance = plugin
         .open(spec.config.expose(), OpenMode::Offline, &call)
-        .map_err(|error| redacted(format!("sink \"{}\" ({}): {error}", spec.name, spec.plugin_given)))?;
+        .map_err(|error| redacted(spec.complaint(&error)))?;
     let destination = shown_destination(&request.redactor, instance.destination_id());
     let capabilities = plugin.description().capabilities;
     if let Err(error) = instance.close(&call) {
