@@ -173,6 +173,28 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     assert_eq!(contents(&project, "out.db").len(), source.files.len(), "a dry run left its mark");
 }
 
+/// The whole corpus in many batches: SQLite runs what is printed, and under `freeze` everything arrives.
+#[test]
+fn what_a_dry_run_prints_is_run_by_sqlite_and_is_all_that_freeze_needs() {
+    let (project, sources) = (Project::new(), corpus::sources());
+    configure(&project, &sources, "frozen.db");
+    let path = project.path("litmus-host.toml");
+    let toml = fs::read_to_string(&path)
+        .expect("a configuration")
+        .replace("path = 'frozen", "schema_policy = 'freeze', path = 'frozen");
+    fs::write(&path, format!("{toml}batch_runs_max = 10\n")).expect("a configuration");
+    let call = ["--config", "litmus-host.toml"];
+    let dry = project.run(call.into_iter().chain(["--dry-run"]));
+    let (table, statements) = dry.stdout.split_once(" would first run:\n").unwrap_or_else(|| panic!("{dry}"));
+    assert!(table.contains("blocked on schema") && !table.contains("would get"), "{dry}");
+    let made = rusqlite::Connection::open(project.path("frozen.db")).expect("a file");
+    made.execute_batch(statements).unwrap_or_else(|error| panic!("{error}: {statements}"));
+    drop(made);
+    let runs = sources.iter().map(|source| source.files.len()).sum::<usize>();
+    project.run(call.into_iter().chain(["--format", "json"])).delivered(runs, 0);
+    assert_eq!(contents(&project, "frozen.db").len(), runs);
+}
+
 #[test]
 fn one_run_can_be_sent_alone() {
     let source = one_source();

@@ -44,7 +44,8 @@ pub struct Receipt {
     /// How many of them were not there when the time to wait for them was over; of sinks that move files.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attachments_missing: u64,
-    /// Statements that would have run; in answer to a dry run only.
+    /// Statements that would have run; in answer to a dry run only. What the calls before of this instance planned counts as
+    /// done: all of them, in order, are what somebody can run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<String>,
 }

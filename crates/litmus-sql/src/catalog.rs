@@ -6,7 +6,7 @@ use arrow::datatypes::Schema;
 use litmus_core::Table;
 use litmus_core::tables::Kind;
 
-use crate::{Dialect, bookkeeping};
+use crate::{Dialect, bookkeeping, quoted, sql_table};
 
 /// A column as `litmus_columns` records it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,34 @@ pub enum Placement {
     Column(usize),
     /// To `extra`, every one.
     Extra,
+}
+
+/// What somebody dropped, all of it, and what to do about it; `gone` as [`Catalog::load`] gives it.
+pub fn dropped(dialect: &dyn Dialect, catalog: &Catalog, gone: &[(Table, KnownColumn)]) -> Option<String> {
+    let mut what = Vec::new();
+    let (mut tables, mut columns) = (false, false);
+    for table in Table::ALL {
+        let of_table: Vec<_> = gone.iter().filter(|(of, _)| *of == table).collect();
+        let name = dialect.table(sql_table(table));
+        if !of_table.is_empty() && !catalog.table(table).exists() {
+            tables = true;
+            what.push(format!("the table {name}"));
+        } else {
+            columns |= !of_table.is_empty();
+            what.extend(of_table.iter().map(|(_, column)| format!("{name}.{}", quoted(&column.name))));
+        }
+    }
+    let recorded = dialect.table(bookkeeping::COLUMNS);
+    let remedy = match (tables, columns) {
+        (true, _) => format!(
+            "bring back what is missing from a backup, or DELETE FROM {recorded} what it lists of it (table_name, column_name): \
+             it is made anew, for the runs to come"
+        ),
+        (false, true) => format!("add it again, or delete its row from {recorded}"),
+        (false, false) => return None,
+    };
+    let verb = if what.len() == 1 { "was" } else { "were" };
+    Some(format!("{} {verb} dropped, but {recorded} still lists it\nhint: {remedy}", what.join(", ")))
 }
 
 /// A column of a run whose Arrow type no canonical column has.

@@ -26,10 +26,8 @@ pub trait Dialect {
     /// The type of a data column.
     fn column_type(&self, canonical: &str, kind: Kind) -> &'static str;
 
-    /// A text as a literal in a statement.
-    fn literal(&self, text: &str) -> String {
-        format!("'{}'", text.replace('\'', "''"))
-    }
+    /// A text as a literal in a statement, without an [unprintable](crate::is_unprintable) character: people copy statements.
+    fn literal(&self, text: &str) -> String;
 
     /// The type of a text column of the bookkeeping tables; a time there is a text of [`crate::timestamp`] where this says so.
     fn bookkeeping_type(&self, _column: &str) -> &'static str {

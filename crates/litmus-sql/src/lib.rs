@@ -4,7 +4,7 @@
 //! - [`Catalog`]: the columns a destination has, as it records them itself in `litmus_columns`.
 //! - [`Planner`]: which statements are needed before runs of given schemas can be written ([`SchemaPolicy`]).
 //! - [`Placement`], [`fit`]: which cell goes to which column, and which to the row's `extra`.
-//! - [`Incoming`]: a run that is to be written.
+//! - [`Incoming`]: a run that is to be written; [`Rehearsal`]: what a dry run says of it.
 //! - [`Values`], [`extra`], [`timestamp`]: cells out of Arrow arrays, and as text and JSON.
 //! - [`bookkeeping`]: the tables beside the data: `litmus_meta`, `litmus_columns`, `litmus_deliveries`.
 //!
@@ -21,15 +21,18 @@ mod kinds;
 pub mod made;
 mod names;
 mod plan;
+mod rehearsal;
 pub mod timestamp;
 mod values;
 mod view;
 
-pub use catalog::{Catalog, KnownColumn, KnownTable, Placement, UnknownType};
+pub use catalog::{Catalog, KnownColumn, KnownTable, Placement, UnknownType, dropped};
 pub use dialect::{Dialect, quoted};
 pub use fit::fit;
 pub use incoming::{Incoming, open_tables, wanted};
 pub use kinds::{kind_name, kind_of_name, sql_table};
+pub use names::is_unprintable;
 pub use plan::{Planner, SchemaPolicy, Wanted};
+pub use rehearsal::Rehearsal;
 pub use values::Values;
 pub use view::RUN_ROWS;

@@ -18,15 +18,22 @@ pub(crate) fn choose(wanted: &str, bytes_max: usize, is_taken: impl Fn(&str) -> 
         .expect("names of different columns have different hashes")
 }
 
-/// Without control characters, which no terminal shows (and NUL ends a statement), and not empty.
+/// Without characters that no terminal shows (and NUL ends a statement), and not empty.
 fn clean(name: &str) -> Cow<'_, str> {
     if name.is_empty() {
         Cow::Borrowed("column")
-    } else if name.contains(char::is_control) {
-        Cow::Owned(name.replace(char::is_control, "_"))
+    } else if name.contains(is_unprintable) {
+        Cow::Owned(name.replace(is_unprintable, "_"))
     } else {
         Cow::Borrowed(name)
     }
+}
+
+/// Control characters, and those that turn the direction of a text: one name can look like another by them. A statement has
+/// none of them as it is, so that what a person reads and copies is what runs.
+pub fn is_unprintable(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The longest beginning of at most so many bytes that ends between characters.
@@ -53,6 +60,7 @@ mod tests {
         assert_eq!(free("out_Größe µ"), "out_Größe µ");
         assert!(free("").starts_with("column_"));
         assert!(free("in_a\0b").starts_with("in_a_b_"));
+        assert!(free("in_rtl\u{202e}y").starts_with("in_rtl_y_"));
         assert_ne!(free("in_a\0b"), free("in_a\nb"));
         assert_ne!(free("in_a\0b"), free("in_a_b"));
     }
@@ -78,7 +86,7 @@ mod tests {
             let mut taken = HashSet::new();
             for name in &names {
                 let chosen = choose(name, 63, |name| taken.contains(&name.to_ascii_lowercase()));
-                prop_assert!(!chosen.is_empty() && chosen.len() <= 63 && !chosen.contains(char::is_control));
+                prop_assert!(!chosen.is_empty() && chosen.len() <= 63 && !chosen.contains(is_unprintable));
                 prop_assert!(taken.insert(chosen.to_ascii_lowercase()), "{} was given twice", chosen);
             }
         }

@@ -81,6 +81,13 @@ impl Planner<'_> {
         Ok(statements)
     }
 
+    /// The statements that make a view `run_rows` which somebody dropped. None where a table is missing too: the view comes
+    /// with it. None under [`SchemaPolicy::Freeze`] either: no run needs it.
+    pub fn plan_view(&self, catalog: &Catalog) -> Vec<String> {
+        let whole = Table::ALL.iter().all(|table| catalog.table(*table).exists());
+        if whole && self.policy != SchemaPolicy::Freeze { view::statements(self.dialect, catalog) } else { Vec::new() }
+    }
+
     fn add(&self, catalog: &mut Catalog, table: Table, canonical: &str, kind: Kind) -> KnownColumn {
         catalog.add(self.dialect, table, &self.vocabulary.spell(canonical), canonical, kind)
     }

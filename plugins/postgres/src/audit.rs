@@ -20,7 +20,8 @@ use crate::session::Session;
 
 /// Audits runs within one snapshot of the database.
 pub(crate) fn audit(session: &Session<'_>, link: &mut Link, run_ids: &[RunId]) -> Result<Vec<Audit>, SinkError> {
-    link.execute(session.runtime, session.check, "auditing", "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
+    let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {}", schema::limit(session.settings));
+    link.execute(session.runtime, session.check, "auditing", &begin)?;
     let audits = within(session, link, run_ids);
     link.roll_back(session.runtime);
     audits

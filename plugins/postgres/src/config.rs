@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use litmus_core::{SinkError, Vocabulary};
-use litmus_sql::SchemaPolicy;
+use litmus_sql::{SchemaPolicy, is_unprintable};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -74,9 +74,9 @@ pub(crate) struct Config {
     #[serde(default = "connections_max_default")]
     #[schemars(range(min = 1, max = CONNECTIONS_MAX_LIMIT))]
     pub(crate) connections_max: usize,
-    /// How long to wait for a connection, in milliseconds.
-    #[serde(default = "connect_timeout_ms_default")]
-    pub(crate) connect_timeout_ms: u64,
+    /// How long to wait for a connection to each host, in milliseconds; 10,000 where nothing says otherwise.
+    #[serde(default)]
+    pub(crate) connect_timeout_ms: Option<u64>,
     /// The longest that one statement may take at the server, in milliseconds; 0 is no limit.
     #[serde(default)]
     pub(crate) statement_timeout_ms: u64,
@@ -108,10 +108,6 @@ const fn connections_max_default() -> usize {
     CONNECTIONS_MAX_LIMIT
 }
 
-const fn connect_timeout_ms_default() -> u64 {
-    10_000
-}
-
 const fn lock_timeout_ms_default() -> u64 {
     5_000
 }
@@ -141,15 +137,15 @@ impl Settings {
         range("columns_max", config.columns_max, COLUMNS_MAX_LIMIT)?;
         range("connections_max", config.connections_max, CONNECTIONS_MAX_LIMIT)?;
         let schema = &config.schema;
-        if schema.is_empty() || schema.len() > 63 || schema.contains('\0') || schema.starts_with("pg_") {
+        if schema.is_empty() || schema.len() > 63 || schema.contains(is_unprintable) || schema.starts_with("pg_") {
             return Err(SinkError::config(format!(
-                "schema = {schema:?} cannot be the name of a schema\nhint: 1 to 63 bytes, not beginning with pg_"
+                "schema = {schema:?} cannot be the name of a schema\nhint: 1 to 63 bytes that can be printed, not beginning with pg_"
             )));
         }
         let prefix = &config.prefix;
-        if prefix.len() > PREFIX_BYTES_MAX || prefix.contains('\0') {
+        if prefix.len() > PREFIX_BYTES_MAX || prefix.contains(is_unprintable) {
             return Err(SinkError::config(format!(
-                "prefix = {prefix:?} is too long\nhint: at most {PREFIX_BYTES_MAX} bytes"
+                "prefix = {prefix:?} cannot begin a name\nhint: at most {PREFIX_BYTES_MAX} bytes that can be printed"
             )));
         }
         let given = Given {
@@ -164,7 +160,7 @@ impl Settings {
             cert_file: config.cert_file,
             key_file: config.key_file,
             application_name: config.application_name,
-            connect_timeout: Duration::from_millis(config.connect_timeout_ms),
+            connect_timeout: config.connect_timeout_ms.map(Duration::from_millis),
         };
         Ok(Self {
             server: conninfo::resolve(given, environment)?,
@@ -224,7 +220,9 @@ mod tests {
             ("connections_max", json!(3)),
             ("schema", json!("")),
             ("schema", json!("pg_own")),
+            ("schema", json!("a\nb")),
             ("prefix", json!("x".repeat(16))),
+            ("prefix", json!("\u{202e}")),
         ] {
             let mut config = json!({ "url": "postgresql://u@h/d" });
             config[key] = value;

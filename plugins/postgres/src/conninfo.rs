@@ -22,7 +22,7 @@ pub(crate) struct Given<'a> {
     pub(crate) cert_file: Option<String>,
     pub(crate) key_file: Option<String>,
     pub(crate) application_name: Option<String>,
-    pub(crate) connect_timeout: Duration,
+    pub(crate) connect_timeout: Option<Duration>,
 }
 
 /// What `sslmode` says, as libpq means it.
@@ -88,6 +88,7 @@ const PARAMETERS: [&str; 14] = [
 ];
 
 const PORT_DEFAULT: u16 = 5432;
+const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Where Debian and most others put the Unix socket; libpq's own default is `/tmp`.
 const SOCKET_FOLDERS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
@@ -150,9 +151,11 @@ pub(crate) fn resolve(given: Given<'_>, environment: &dyn Fn(&str) -> Option<Str
             path.display()
         )));
     }
-    let connect_timeout = match of_url.get("connect_timeout").cloned().or_else(|| variable("PGCONNECT_TIMEOUT")) {
-        None => given.connect_timeout,
-        Some(text) => {
+    let in_seconds = || of_url.get("connect_timeout").cloned().or_else(|| variable("PGCONNECT_TIMEOUT"));
+    let connect_timeout = match (given.connect_timeout, in_seconds()) {
+        (Some(given), _) => given,
+        (None, None) => CONNECT_TIMEOUT_DEFAULT,
+        (None, Some(text)) => {
             let seconds: u64 = text.parse().map_err(|_| {
                 SinkError::config(format!("connect_timeout={text} is no number of seconds\nhint: connect_timeout=10"))
             })?;
@@ -196,23 +199,23 @@ pub(crate) fn resolve(given: Given<'_>, environment: &dyn Fn(&str) -> Option<Str
 impl Server {
     /// `postgresql://host:5432/db`, without a role and without a secret.
     pub(crate) fn name(&self) -> String {
-        let hosts: Vec<_> = self
-            .hosts
-            .iter()
-            .map(|(host, port)| {
-                let host = if is_socket(host) { encoded(host) } else { host.clone() };
-                if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-            })
-            .collect();
+        let hosts: Vec<_> = self.hosts.iter().map(|(host, port)| Self::spelled(host, *port)).collect();
         format!("postgresql://{}/{}", hosts.join(","), encoded(&self.dbname))
     }
 
-    /// The password: as given, else from the password file as it is now.
-    pub(crate) fn password_now(&self) -> Option<String> {
-        let of_file = || {
-            let file = self.passfile.as_deref()?;
-            self.hosts.iter().find_map(|(host, port)| pgpass::look_up(file, host, *port, &self.dbname, &self.user))
-        };
+    /// The same of one host alone.
+    pub(crate) fn name_at(&self, host: &str, port: u16) -> String {
+        format!("postgresql://{}/{}", Self::spelled(host, port), encoded(&self.dbname))
+    }
+
+    fn spelled(host: &str, port: u16) -> String {
+        let host = if is_socket(host) { encoded(host) } else { host.to_owned() };
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    /// The password at this host: as given, else from the password file as it is now.
+    pub(crate) fn password_now(&self, host: &str, port: u16) -> Option<String> {
+        let of_file = || pgpass::look_up(self.passfile.as_deref()?, host, port, &self.dbname, &self.user);
         self.password.clone().or_else(of_file)
     }
 }
@@ -363,7 +366,7 @@ mod tests {
     use super::*;
 
     fn server(url: &str, environment: &[(&str, &str)]) -> Result<Server, String> {
-        let given = Given { url: Some(url), connect_timeout: Duration::from_secs(10), ..Given::default() };
+        let given = Given { url: Some(url), ..Given::default() };
         let environment =
             |name: &str| environment.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         resolve(given, &environment).map_err(|error| error.to_string())
@@ -403,6 +406,19 @@ mod tests {
         let server = self::server("postgresql://v@g:1/e?sslmode=disable", &environment).unwrap();
         assert_eq!((server.name().as_str(), server.user.as_str()), ("postgresql://g:1/e", "v"));
         assert_eq!(server.sslmode, SslMode::Disable);
+    }
+
+    #[test]
+    fn a_field_wins_over_the_url_and_the_url_over_the_environment() {
+        let timeout = |field: Option<u64>, url: &str, variable: &str| {
+            let given = Given { url: Some(url), connect_timeout: field.map(Duration::from_millis), ..Given::default() };
+            let environment = |name: &str| (name == "PGCONNECT_TIMEOUT").then(|| variable.to_owned());
+            resolve(given, &environment).unwrap().connect_timeout.as_millis()
+        };
+        assert_eq!(timeout(Some(700), "postgresql://u@h/d?connect_timeout=4", "3"), 700);
+        assert_eq!(timeout(None, "postgresql://u@h/d?connect_timeout=4", "3"), 4000);
+        assert_eq!(timeout(None, "postgresql://u@h/d", "3"), 3000);
+        assert_eq!(timeout(None, "postgresql://u@h/d", ""), 10_000);
     }
 
     #[test]

@@ -55,10 +55,11 @@ impl Memory {
 
     fn catalog(&self, session: &Session<'_>, link: &mut Link) -> Result<Arc<Catalog>, SinkError> {
         let known = self.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match known {
-            Some(catalog) => Ok(catalog),
-            None => Ok(self.note(schema::look(session, link)?.whole(session.settings)?)),
+        if let Some(catalog) = known {
+            return Ok(catalog);
         }
+        let found = session.reading(link, |link| schema::look(session, link))?;
+        Ok(self.note(found.whole(session.settings)?))
     }
 
     fn writers(&self) -> Vec<TableWriter> {
@@ -112,7 +113,7 @@ fn look_up<R: Incoming>(
     wanted: &[usize],
 ) -> Result<HashMap<RunId, Result<Delivery, SinkError>>, SinkError> {
     let run_ids: Vec<RunId> = wanted.iter().map(|at| runs[*at].run_id()).collect();
-    deliveries::look_up(session, link, &run_ids)
+    session.reading(link, |link| deliveries::look_up(session, link, &run_ids))
 }
 
 /// The report of a run that needs no writing; else what to do.

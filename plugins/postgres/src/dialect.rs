@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use litmus_core::Table;
 use litmus_core::tables::Kind;
-use litmus_sql::{Dialect, KnownColumn, quoted, sql_table};
+use litmus_sql::{Dialect, KnownColumn, is_unprintable, quoted, sql_table};
 
 /// PostgreSQL, and where in a database the tables lie.
 pub(crate) struct Postgres {
@@ -58,13 +58,22 @@ impl Dialect for Postgres {
         }
     }
 
-    /// `E''`, so that a backslash means the same whatever `standard_conforming_strings` says.
+    /// `E''`, so that a backslash means the same whatever `standard_conforming_strings` says, and what no terminal shows is
+    /// spelled out.
     fn literal(&self, text: &str) -> String {
-        if text.contains('\\') {
-            format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-        } else {
-            format!("'{}'", text.replace('\'', "''"))
+        if !text.contains(|character| character == '\\' || is_unprintable(character)) {
+            return format!("'{}'", text.replace('\'', "''"));
         }
+        let escaped: String = text
+            .chars()
+            .map(|character| match character {
+                '\\' => "\\\\".to_owned(),
+                '\'' => "''".to_owned(),
+                other if is_unprintable(other) => format!("\\u{:04X}", u32::from(other)),
+                other => other.to_string(),
+            })
+            .collect();
+        format!("E'{escaped}'")
     }
 
     fn bookkeeping_type(&self, column: &str) -> &'static str {
@@ -163,7 +172,7 @@ fn doc(table: Table, canonical: &str) -> Option<String> {
     }
     let named = [("in_", "Input"), ("out_", "Output"), ("custom_", "Custom value")];
     let (what, name) = named.iter().find_map(|(prefix, what)| Some((what, canonical.strip_prefix(prefix)?)))?;
-    let name: String = name.chars().map(|character| if character.is_control() { '?' } else { character }).collect();
+    let name = name.replace(is_unprintable, "?");
     Some(format!("{what} \"{name}\""))
 }
 
@@ -186,6 +195,7 @@ mod tests {
         let dialect = Postgres { schema: "s\"x".to_owned(), prefix: "p_".to_owned(), indexes: true };
         assert_eq!(dialect.literal("it's"), "'it''s'");
         assert_eq!(dialect.literal("a\\'b"), "E'a\\\\''b'");
+        assert_eq!(dialect.literal("a\n'\u{202e}\\"), "E'a\\u000A''\\u202E\\\\'");
         assert_eq!(dialect.table("steps"), "\"s\"\"x\".\"p_steps\"");
     }
 }

@@ -32,7 +32,12 @@ fn class(code: &str) -> Option<(Status, &'static str)> {
             "28" => (Auth, "check user, password and the server's pg_hba.conf"),
             "3D" => (Config, "create the database, or name another in url or dbname"),
             "3F" => (Config, "create the schema, or grant the role CREATE on the database"),
-            "42" => (Schema, "a table or column of this sink was dropped or changed"),
+            "42" => (
+                Schema,
+                "a table or column of this sink was dropped or changed, or a trigger names what the role does not find (search_path)",
+            ),
+            // COPY into a table with row-level security, above all.
+            "0A" => (Config, "PostgreSQL cannot do this; with row-level security on a table the role needs BYPASSRLS"),
             // P0 and 44 are what a table's owner lets triggers and views raise about a row.
             "22" | "23" | "44" | "P0" => (Data, ""),
             _ => return None,
@@ -82,8 +87,15 @@ pub(crate) fn of(error: &Error, place: &str, doing: &str) -> SinkError {
 
 /// The error of a connection that could not be made.
 pub(crate) fn of_connect(error: &Error, place: &str) -> SinkError {
-    if error.as_db_error().is_some() {
-        return of(error, place, "connecting");
+    if let Some(db) = error.as_db_error() {
+        // There is no run and no table yet: what the session was asked to be is wrong.
+        return match db.code().code().get(..2) {
+            Some("22" | "42") if db.code().code() != "42501" => SinkError::config(format!(
+                "{place}: connecting: {}\nhint: correct options (in url, or PGOPTIONS): a role or a parameter there",
+                text(error)
+            )),
+            _ => of(error, place, "connecting"),
+        };
     }
     if let Some(fault) = tls::fault(error) {
         return SinkError::config(format!("{place}: {fault}"));
@@ -171,7 +183,7 @@ mod tests {
                 assert_eq!(class(code).map(|(status, _)| status), Some(expected), "{code}");
             }
         }
-        assert_eq!(class("0A000"), None);
+        assert_eq!(class("0A000").map(|(status, _)| status), Some(Status::Config));
         assert_eq!(class("?"), None);
     }
 }

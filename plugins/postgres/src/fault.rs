@@ -38,7 +38,9 @@ pub(crate) fn describe<R: Incoming>(
         .map(|name| format!("column {name} is {}", value(run, table, row, name).unwrap_or_else(|| "NULL".to_owned())))
         .collect();
     let values = if values.is_empty() { String::new() } else { format!(", {}", values.join(", ")) };
-    SinkError::data(format!("run {}, table {}, row {row}{values}: {}", run.run_id(), sql_table(table), fault.why))
+    // What somebody finds the row by.
+    let row = value(run, table, row, "row_index").map_or(format!("row {row}"), |index| format!("row_index {index}"));
+    SinkError::data(format!("run {}, table {}, {row}{values}: {}", run.run_id(), sql_table(table), fault.why))
 }
 
 /// The columns that the server names, or that the constraint which it names is about.

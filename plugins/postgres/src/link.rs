@@ -63,31 +63,50 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects and logs in.
+    /// Connects and logs in, at the first host that lets us.
     pub(crate) fn open(runtime: &Runtime, settings: &Settings, check: Check<'_>) -> Result<Self, SinkError> {
         let server = &settings.server;
         let connector = match server.sslmode {
             SslMode::Disable => None,
             _ => Some(tls::connector(server)?),
         };
-        let first = Self::attempt(runtime, server, connector.clone(), check)?;
-        match first {
-            // libpq's `prefer`: a server that refuses the encrypted session may take a plain one.
-            Err(failure) if server.sslmode == SslMode::Prefer && may_be_tls(&failure) => {
-                Self::attempt(runtime, server, None, check)?
+        let mut refused = None;
+        // Each by itself: the password file may have another password for each.
+        for (host, port) in &server.hosts {
+            match Self::at(runtime, server, (host, *port), connector.as_ref(), check) {
+                Err(error) if is_stop(&error) => return Err(error),
+                Err(error) => refused = Some(error),
+                opened => return opened,
             }
+        }
+        Err(refused.expect("a server has a host"))
+    }
+
+    fn at(
+        runtime: &Runtime,
+        server: &Server,
+        host: (&str, u16),
+        connector: Option<&tls::Connector>,
+        check: Check<'_>,
+    ) -> Result<Self, SinkError> {
+        let place = server.name_at(host.0, host.1);
+        let attempt = |connector: Option<&tls::Connector>| Self::attempt(runtime, server, host, connector, check);
+        match attempt(connector)? {
+            // libpq's `prefer`: a server that refuses the encrypted session may take a plain one.
+            Err(failure) if server.sslmode == SslMode::Prefer && may_be_tls(&failure) => attempt(None)?,
             other => other,
         }
-        .map_err(|failure| error::of_connect(&failure, &server.name()))
+        .map_err(|failure| error::of_connect(&failure, &place))
     }
 
     fn attempt(
         runtime: &Runtime,
         server: &Server,
-        connector: Option<tls::Connector>,
+        host: (&str, u16),
+        connector: Option<&tls::Connector>,
         check: Check<'_>,
     ) -> Result<Result<Self, tokio_postgres::Error>, SinkError> {
-        let config = client_config(server, connector.is_some());
+        let config = client_config(server, host, connector.is_some());
         let ended = Arc::new(Mutex::new(None));
         let note = Arc::clone(&ended);
         let noted = move |result: Result<(), tokio_postgres::Error>| {
@@ -95,11 +114,11 @@ impl Link {
                 *note.lock().unwrap_or_else(PoisonError::into_inner) = Some(error::text(&failure));
             }
         };
-        let encrypted = connector.clone();
+        let encrypted = connector.cloned();
         let connected = wait(runtime, check, async {
             let limit = server.connect_timeout;
             let connect = async {
-                if let Some(connector) = connector {
+                if let Some(connector) = connector.cloned() {
                     let (client, connection) = config.connect(connector).await?;
                     tokio::spawn(async move { noted(connection.await) });
                     return Ok(client);
@@ -111,9 +130,10 @@ impl Link {
             // The client library's own limit is for the socket alone; a server can also be silent after that.
             tokio::time::timeout(limit, connect).await
         })?;
+        let place = server.name_at(host.0, host.1);
         let Ok(connected) = connected else {
             let seconds = server.connect_timeout.as_secs_f32();
-            return Err(SinkError::transient(format!("{}: no answer within {seconds} s", server.name())));
+            return Err(SinkError::transient(format!("{place}: no answer within {seconds} s")));
         };
         Ok(connected.map(|client: Client| Self {
             cancel: client.cancel_token(),
@@ -121,7 +141,7 @@ impl Link {
             statements: HashMap::new(),
             ended,
             encrypted,
-            place: server.name(),
+            place,
             spoiled: false,
         }))
     }
@@ -232,19 +252,17 @@ fn may_be_tls(failure: &tokio_postgres::Error) -> bool {
     refused || failure.to_string().contains("TLS")
 }
 
-fn client_config(server: &Server, encrypt: bool) -> tokio_postgres::Config {
+fn client_config(server: &Server, (host, port): (&str, u16), encrypt: bool) -> tokio_postgres::Config {
     use tokio_postgres::config::SslMode as Mode;
     let mut config = tokio_postgres::Config::new();
-    for (host, port) in &server.hosts {
-        if is_socket(host) {
-            config.host_path(host);
-        } else {
-            config.host(host);
-        }
-        config.port(*port);
+    if is_socket(host) {
+        config.host_path(host);
+    } else {
+        config.host(host);
     }
+    config.port(port);
     config.user(&server.user).dbname(&server.dbname).application_name(&server.application_name);
-    if let Some(password) = server.password_now() {
+    if let Some(password) = server.password_now(host, port) {
         config.password(password);
     }
     if let Some(options) = &server.options {

@@ -28,6 +28,8 @@ struct State {
     lent: usize,
     /// The identity that `connect` told the host.
     incarnation: Option<String>,
+    /// What [`Session::storage`] said then.
+    storage: Option<String>,
 }
 
 impl Pool {
@@ -53,10 +55,23 @@ impl Pool {
     }
 
     /// Starts anew, with one connection; what the host was told of the destination is what later ones must find.
-    pub(crate) fn connected(&self, link: Link, incarnation: String) {
+    pub(crate) fn connected(&self, link: Link, incarnation: String, storage: Option<String>) {
         let mut state = self.state();
         state.idle = vec![(link, Instant::now())];
-        state.incarnation = Some(incarnation);
+        (state.incarnation, state.storage) = (Some(incarnation), storage);
+    }
+
+    /// An error where `litmus_deliveries` was emptied or restored since `connect`: the host is then to ask what is there.
+    pub(crate) fn still_holds(&self, session: &Session<'_>, link: &mut Link) -> Result<(), SinkError> {
+        let told = self.state().storage.clone();
+        // One that is not there at all is told by whoever reads it.
+        match (told, session.storage(link)?) {
+            (Some(told), Some(found)) if told != found => Err(SinkError::transient(format!(
+                "{}: litmus_deliveries was emptied, restored or written anew by somebody else; what is there is looked at again",
+                session.settings.destination_id()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Does something with a connection. After an error it is closed, unless the error was about a run only.
@@ -106,7 +121,7 @@ impl Pool {
 fn open(session: &Session<'_>, told: Option<&str>) -> Result<Link, SinkError> {
     let mut link = Link::open(session.runtime, session.settings, session.check)?;
     if let Some(told) = told {
-        let stored = schema::look(session, &mut link)?.incarnation;
+        let stored = session.reading(&mut link, |link| schema::look(session, link))?.incarnation;
         let found = stored.map(|stored| session.incarnation(&mut link, &stored)).transpose()?;
         if found.as_deref() != Some(told) {
             return Err(SinkError::transient(format!(

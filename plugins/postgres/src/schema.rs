@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use litmus_core::{SinkError, Status, Table};
 use litmus_sql::bookkeeping::{self, COLUMNS, DELIVERIES, INCARNATION, META, SCHEMA_VERSION, SCHEMA_VERSION_NOW};
 use litmus_sql::{
-    Catalog, Dialect, KnownColumn, Planner, RUN_ROWS, SchemaPolicy, Wanted, kind_of_name, quoted, sql_table,
+    Catalog, Dialect, KnownColumn, Planner, RUN_ROWS, SchemaPolicy, Wanted, dropped, kind_of_name, quoted, sql_table,
 };
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
@@ -36,30 +36,28 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// The catalog of a schema from which nobody dropped a column.
+    /// The catalog of a schema from which nobody dropped anything.
     pub(crate) fn whole(self, settings: &Settings) -> Result<Catalog, SinkError> {
-        match self.gone.first() {
-            None => Ok(self.catalog),
-            Some((table, column)) => Err(SinkError::schema(format!(
-                "{}: {}.{} was dropped, but {} still lists it\nhint: add it again, or delete its row from {}",
-                settings.destination_id(),
-                settings.dialect.table(sql_table(*table)),
-                quoted(&column.name),
-                settings.dialect.relation(COLUMNS),
-                settings.dialect.relation(COLUMNS)
-            ))),
-        }
+        self.refuse_gaps(settings)?;
+        Ok(self.catalog)
     }
 
-    /// What was planned is taken for done, so that the next plan does not name it again.
-    pub(crate) fn planned(&mut self) {
-        self.has_schema = true;
-        self.incarnation.get_or_insert_default();
+    /// An error where somebody dropped tables or columns.
+    pub(crate) fn refuse_gaps(&self, settings: &Settings) -> Result<(), SinkError> {
+        match dropped(&settings.dialect, &self.catalog, &self.gone) {
+            None => Ok(()),
+            Some(what) => Err(SinkError::schema(format!("{}: {what}", settings.destination_id()))),
+        }
     }
 
     /// Whether rows can be looked up in `litmus_deliveries`.
     pub(crate) fn has_deliveries(&self) -> bool {
         self.has_deliveries
+    }
+
+    /// Whether the view `run_rows` is there.
+    pub(crate) fn has_view(&self) -> bool {
+        self.has_view
     }
 }
 
@@ -194,7 +192,12 @@ pub(crate) fn plan(
             dialect.literal(INCARNATION)
         ));
     }
-    statements.extend(planner(settings).plan(&mut found.catalog, wanted)?);
+    let tables = planner(settings).plan(&mut found.catalog, wanted)?;
+    let view_alone = tables.is_empty() && !found.has_view;
+    statements.extend(if view_alone { planner(settings).plan_view(&found.catalog) } else { tables });
+    // The next plan does not name it again.
+    (found.has_schema, found.has_view) = (true, true);
+    found.incarnation.get_or_insert_default();
     Ok(statements)
 }
 
@@ -220,13 +223,13 @@ pub(crate) fn frozen(settings: &Settings, statements: &[String]) -> SinkError {
 /// column is of no canonical type; callers have looked before.
 pub(crate) fn ensure(session: &Session<'_>, link: &mut Link, wanted: &[Wanted]) -> Result<Found, SinkError> {
     let settings = session.settings;
-    let mut found = look(session, link)?;
+    let mut found = session.reading(link, |link| look(session, link))?;
     let unknown = |error: litmus_sql::UnknownType| SinkError::data(error.to_string());
     if plan(settings, &mut found, wanted).map_err(unknown)?.is_empty() {
         return Ok(found);
     }
     if settings.schema_policy == SchemaPolicy::Freeze {
-        let mut found = look(session, link)?;
+        let mut found = session.reading(link, |link| look(session, link))?;
         let statements = plan(settings, &mut found, wanted).map_err(unknown)?;
         return Err(frozen(settings, &statements));
     }
@@ -259,7 +262,8 @@ fn change(session: &Session<'_>, link: &mut Link, wanted: &[Wanted], patience: D
     execute(
         link,
         &format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {}; SELECT pg_catalog.pg_advisory_xact_lock({})",
+            "BEGIN ISOLATION LEVEL READ COMMITTED; {}; SET LOCAL lock_timeout = {}; SELECT pg_catalog.pg_advisory_xact_lock({})",
+            limit(settings),
             settings.lock_timeout.as_millis(),
             lock_key(settings)
         ),
@@ -276,7 +280,7 @@ fn change(session: &Session<'_>, link: &mut Link, wanted: &[Wanted], patience: D
     statements.insert(0, format!("SET LOCAL lock_timeout = {}", patience.as_millis()));
     statements.push("COMMIT".to_owned());
     execute(link, &statements.join(";\n"))?;
-    look(session, link)
+    session.reading(link, |link| look(session, link))
 }
 
 /// The advisory lock of this schema and prefix: FNV-1a over their names.
@@ -288,13 +292,18 @@ fn lock_key(settings: &Settings) -> i64 {
     hash as i64
 }
 
-/// Statements of a transaction's beginning. All of it is local to the transaction, so that a pooler may stand between.
+/// Statements of a transaction's beginning. All of it is local to the transaction, so that a pooler may stand between. The
+/// search path stays as the role has it: our own statements name every schema, and triggers of the tables' owner need it.
 pub(crate) fn begin(settings: &Settings) -> String {
     format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; \
-         SET LOCAL enable_seqscan = off; SET LOCAL statement_timeout = {}; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL enable_seqscan = off; {}; \
          SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
          WHERE pg_catalog.current_setting('synchronous_commit') = 'off'",
-        settings.statement_timeout.as_millis()
+        limit(settings)
     )
+}
+
+/// The statement that limits all others of a transaction.
+pub(crate) fn limit(settings: &Settings) -> String {
+    format!("SET LOCAL statement_timeout = {}", settings.statement_timeout.as_millis())
 }

@@ -1,22 +1,20 @@
 //! The sink: what each call of the host does.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use litmus_core::{
-    Audit, Call, Capabilities, CheckAnswer, Grade, Receipt, Report, Run, RunId, Sink, SinkError, Status,
-};
-use litmus_sql::Incoming;
+use litmus_core::abi::guest::log;
+use litmus_core::{Audit, Call, Capabilities, CheckAnswer, Grade, Report, Run, RunId, Sink, SinkError, Status};
 use litmus_sql::bookkeeping::DELIVERIES;
-use litmus_sql::{Dialect, SchemaPolicy};
+use litmus_sql::{Dialect, Incoming, Rehearsal, SchemaPolicy, Wanted};
 use tokio::runtime::Runtime;
 
 use crate::config::{CONNECTIONS_MAX_LIMIT, Config, Settings};
 use crate::deliver::{self, Memory};
 use crate::link::{Check, Link, runtime};
 use crate::pool::Pool;
-use crate::schema;
+use crate::schema::{self, Found};
 use crate::session::Session;
 use crate::{audit, deliveries};
 
@@ -27,6 +25,8 @@ pub(crate) struct PostgresSink {
     runtime: RwLock<Option<Arc<Runtime>>>,
     pub(crate) pool: Arc<Pool>,
     memory: Memory,
+    /// The dry run that this instance is in.
+    rehearsal: Mutex<Option<Rehearsal<Found>>>,
 }
 
 impl Sink for PostgresSink {
@@ -47,7 +47,13 @@ impl Sink for PostgresSink {
 
     fn configure(config: Config) -> Result<Self, SinkError> {
         let settings = Settings::new(config, &|name| std::env::var(name).ok())?;
-        Ok(Self { settings, runtime: RwLock::default(), pool: Arc::default(), memory: Memory::default() })
+        Ok(Self {
+            settings,
+            runtime: RwLock::default(),
+            pool: Arc::default(),
+            memory: Memory::default(),
+            rehearsal: Mutex::default(),
+        })
     }
 
     fn destination_id(&self) -> String {
@@ -70,7 +76,10 @@ impl Sink for PostgresSink {
         self.within(&check, |session| {
             if call.dry_run() {
                 let mut link = Link::open(session.runtime, session.settings, session.check)?;
-                return dry_run(session, &mut link, runs, &report);
+                let mut begun = self.rehearsal.lock().unwrap_or_else(PoisonError::into_inner);
+                let reports = dry_run(session, &mut link, &mut begun, runs)?;
+                reports.into_iter().enumerate().for_each(|(at, told)| report(at, told));
+                return Ok(());
             }
             self.deliver_within(session, runs, &report)
         })
@@ -124,15 +133,18 @@ impl PostgresSink {
         self.memory.forget();
         let mut link = Link::open(session.runtime, session.settings, session.check)?;
         refuse_encoding(session, &mut link)?;
-        let mut found = schema::look(session, &mut link)?;
+        let mut found = session.reading(&mut link, |link| schema::look(session, link))?;
         if found.incarnation.is_none() {
             found = schema::ensure(session, &mut link, &[])?;
+        } else if !found.has_view() {
+            found = with_view(session, &mut link, found)?;
         }
         let stored = found.incarnation.clone().ok_or_else(|| {
             SinkError::transient(format!("{}: changed while it was prepared", session.settings.destination_id()))
         })?;
         let incarnation = session.incarnation(&mut link, &stored)?;
-        self.pool.connected(link, incarnation.clone());
+        let storage = session.storage(&mut link)?;
+        self.pool.connected(link, incarnation.clone(), storage);
         Ok(incarnation)
     }
 
@@ -142,11 +154,28 @@ impl PostgresSink {
         runs: &[R],
         report: &dyn Fn(usize, Report),
     ) -> Result<(), SinkError> {
-        let delivered = self.pool.with(session, |link| deliver::deliver(session, link, &self.memory, runs, report));
+        let delivered = self.pool.with(session, |link| {
+            self.pool.still_holds(session, link)?;
+            deliver::deliver(session, link, &self.memory, runs, report)
+        });
         if delivered.is_err() {
             self.memory.forget();
         }
         delivered
+    }
+}
+
+/// Makes a view again that somebody dropped. No run needs it: a role that may not make one delivers all the same.
+fn with_view(session: &Session<'_>, link: &mut Link, found: Found) -> Result<Found, SinkError> {
+    if found.refuse_gaps(session.settings).is_err() {
+        return Ok(found);
+    }
+    match schema::ensure(session, link, &[]) {
+        Err(error) if error.status() == Status::Config => {
+            log(2, &format!("the view run_rows is not there and cannot be made: {error}"));
+            Ok(found)
+        }
+        made => made,
     }
 }
 
@@ -193,10 +222,11 @@ fn look(session: &Session<'_>) -> Result<CheckAnswer, SinkError> {
     }
     let encrypted = if row.get(3) { "with TLS" } else { "without TLS" };
     let mut notes = vec![format!("PostgreSQL {version} at {}, {encrypted}", settings.server.name())];
-    let mut found = schema::look(session, &mut link)?;
+    let mut found = session.reading(&mut link, |link| schema::look(session, link))?;
     let stored = found.incarnation.clone();
     let incarnation = stored.map(|stored| session.incarnation(&mut link, &stored)).transpose()?;
-    let held = if found.has_deliveries() { Some(count(session, &mut link)?) } else { None };
+    let held =
+        if found.has_deliveries() { Some(session.reading(&mut link, |link| count(session, link))?) } else { None };
     let planned = schema::plan(settings, &mut found, &[]).map_err(|error| SinkError::schema(error.to_string()))?;
     let schema = &settings.dialect.schema;
     match held.filter(|_| planned.is_empty()) {
@@ -207,7 +237,7 @@ fn look(session: &Session<'_>) -> Result<CheckAnswer, SinkError> {
             notes.extend(planned.into_iter().map(|statement| format!("{statement};")));
         }
     }
-    found.whole(settings)?;
+    found.refuse_gaps(settings)?;
     Ok(CheckAnswer { incarnation, notes })
 }
 
@@ -221,48 +251,37 @@ fn count(session: &Session<'_>, link: &mut Link) -> Result<i64, SinkError> {
     Ok(found.first().map_or(0, |row| row.get(0)))
 }
 
-/// What `deliver` would do.
+/// What `deliver` would do with these runs, after those of earlier calls.
 pub(crate) fn dry_run<R: Incoming>(
     session: &Session<'_>,
     link: &mut Link,
+    begun: &mut Option<Rehearsal<Found>>,
     runs: &[R],
-    report: &dyn Fn(usize, Report),
-) -> Result<(), SinkError> {
+) -> Result<Vec<Report>, SinkError> {
     let settings = session.settings;
-    let mut found = schema::look(session, link)?;
+    let rehearsal = if let Some(rehearsal) = begun {
+        rehearsal
+    } else {
+        let found = session.reading(link, |link| schema::look(session, link))?;
+        found.refuse_gaps(settings)?;
+        begun.insert(Rehearsal::new(found))
+    };
     let run_ids: Vec<RunId> = runs.iter().map(Incoming::run_id).collect();
-    let noted = if found.has_deliveries() { deliveries::look_up(session, link, &run_ids)? } else { HashMap::new() };
-    let mut order: Vec<usize> = (0..runs.len()).collect();
-    order.sort_by_key(|at| run_ids[*at]);
-    for at in order {
+    let has_deliveries = rehearsal.found.has_deliveries();
+    let noted = if has_deliveries {
+        session.reading(link, |link| deliveries::look_up(session, link, &run_ids))?
+    } else {
+        HashMap::new()
+    };
+    let settle = |run: &R| {
         (session.check)()?;
-        let run = &runs[at];
-        let held = match noted.get(&run.run_id()) {
-            Some(Err(error)) => {
-                report(at, Report::failed(error));
-                continue;
-            }
-            Some(Ok(delivery)) => Some(delivery),
-            None => None,
-        };
-        let told = deliver::settle(run, held).unwrap_or_else(|_| {
-            let planned = litmus_sql::open_tables(run).and_then(|streams| {
-                schema::plan(settings, &mut found, &litmus_sql::wanted(&streams))
-                    .map_err(|error| SinkError::data(format!("run {}: {error}", run.run_id())))
-            });
-            match planned {
-                Err(error) => Report::failed(&error),
-                Ok(planned) => {
-                    found.planned();
-                    let frozen = settings.schema_policy == SchemaPolicy::Freeze && !planned.is_empty();
-                    let message = if frozen { schema::frozen(settings, &planned).to_string() } else { String::new() };
-                    let status = if frozen { Status::Schema } else { Status::Delivered };
-                    let location = Some(settings.destination_id());
-                    Report { message, ..Report::done(status, Receipt { planned, location, ..Receipt::default() }) }
-                }
-            }
-        });
-        report(at, told);
-    }
-    Ok(())
+        Ok(match noted.get(&run.run_id()) {
+            Some(Err(error)) => Some(Report::failed(error)),
+            Some(Ok(delivery)) => deliver::settle(run, Some(delivery)).ok(),
+            None => deliver::settle(run, None).ok(),
+        })
+    };
+    let plan = |found: &mut Found, wanted: &[Wanted]| schema::plan(settings, found, wanted);
+    let id = settings.destination_id();
+    rehearsal.batch(runs, settings.schema_policy, (&id, &id), settle, plan)
 }

@@ -258,6 +258,10 @@ pub(crate) fn fault(error: &(dyn std::error::Error + 'static)) -> Option<String>
                 ) => format!(
                     "the server's certificate is for another host ({found})\nhint: connect by a name that is in it (subjectAltName), or use sslmode = \"verify-ca\""
                 ),
+                // webpki's own word, which rustls passes on without a type.
+                other if other.to_string().contains("CaUsedAsEndEntity") => {
+                    "the server's certificate is its own authority (self-signed)\nhint: have an authority sign one for the server, and name that authority's certificate in ca_file".to_owned()
+                }
                 other => format!("TLS failed: {other}"),
             });
         }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use litmus_core::digest::Digests;
 use litmus_core::{Decision, Grade, Held, Receipt, Report, SinkError, Status, Table, TableStream, decide};
 use litmus_sql::bookkeeping::{self, DELIVERIES};
-use litmus_sql::{Catalog, Incoming, Planner, SchemaPolicy, open_tables, quoted, sql_table, timestamp, wanted};
+use litmus_sql::{
+    Catalog, Incoming, Planner, Rehearsal, SchemaPolicy, open_tables, quoted, sql_table, timestamp, wanted,
+};
 use rusqlite::{Connection, params};
 
 use crate::config::Settings;
@@ -30,6 +32,11 @@ pub(crate) fn deliver<R: Incoming>(
     if settings.schema_policy == SchemaPolicy::Freeze {
         batch.refuse_changes(&catalog, runs)?;
     }
+    if !database::has_view(&transaction, &settings.path)? {
+        for statement in planner(settings).plan_view(&catalog) {
+            batch.execute(&statement)?;
+        }
+    }
     let mut reports: BTreeMap<usize, Report> = BTreeMap::new();
     for at in in_order(runs) {
         patience.check()?;
@@ -43,46 +50,56 @@ pub(crate) fn deliver<R: Incoming>(
     Ok(reports.into_values().collect())
 }
 
-/// What [`deliver`] would do. `connection` is `None` where there is no file yet.
+/// What a dry run finds: the columns, and whether the bookkeeping tables and the view are there.
+pub(crate) struct Found {
+    catalog: Catalog,
+    has_bookkeeping: bool,
+    has_view: bool,
+}
+
+/// Begins a dry run. `connection` is `None` where there is no file yet.
+pub(crate) fn rehearse(connection: Option<&Connection>, settings: &Settings) -> Result<Rehearsal<Found>, SinkError> {
+    let path = &settings.path;
+    let found = match connection {
+        Some(connection) => Found {
+            catalog: database::catalog(connection, path)?,
+            has_bookkeeping: database::incarnation(connection, path)?.is_some(),
+            has_view: database::has_view(connection, path)?,
+        },
+        None => Found { catalog: Catalog::empty(&Sqlite), has_bookkeeping: false, has_view: false },
+    };
+    Ok(Rehearsal::new(found))
+}
+
+/// What [`deliver`] would do with these runs, after those of earlier calls.
 pub(crate) fn dry_run<R: Incoming>(
+    rehearsal: &mut Rehearsal<Found>,
     connection: Option<&Connection>,
     settings: &Settings,
     runs: &[R],
     check: &dyn Fn() -> Result<(), SinkError>,
 ) -> Result<Vec<Report>, SinkError> {
-    let mut catalog = match connection {
-        Some(connection) => database::catalog(connection, &settings.path)?,
-        None => Catalog::empty(&Sqlite),
-    };
-    let ours = connection.map(|connection| database::incarnation(connection, &settings.path)).transpose()?.flatten();
-    let mut first = if ours.is_none() { bookkeeping::statements(&Sqlite) } else { Vec::new() };
-    let mut reports: BTreeMap<usize, Report> = BTreeMap::new();
-    for at in in_order(runs) {
+    let settled = |run: &R| {
         check()?;
-        let run = &runs[at];
         let delivery = match connection {
             Some(connection) => database::delivery(connection, &settings.path, run.run_id())?,
             None => None,
         };
-        let report = settle(run, delivery.as_ref()).unwrap_or_else(|_| {
-            let mut plan = || {
-                planner(settings).plan(&mut catalog, &wanted(&open_tables(run)?)).map_err(|error| wrong(run, &error))
-            };
-            match plan() {
-                Err(error) => Report::failed(&error),
-                Ok(statements) => {
-                    let planned: Vec<_> = first.drain(..).chain(statements).collect();
-                    let frozen = settings.schema_policy == SchemaPolicy::Freeze && !planned.is_empty();
-                    let message = if frozen { frozen_message(settings, &planned) } else { String::new() };
-                    let status = if frozen { Status::Schema } else { Status::Delivered };
-                    let receipt = Receipt { planned, location: Some(settings.destination_id()), ..Receipt::default() };
-                    Report { message, ..Report::done(status, receipt) }
-                }
-            }
-        });
-        reports.insert(at, report);
-    }
-    Ok(reports.into_values().collect())
+        Ok(settle(run, delivery.as_ref()).ok())
+    };
+    let plan = |found: &mut Found, wanted: &[litmus_sql::Wanted]| {
+        let mut statements = planner(settings).plan(&mut found.catalog, wanted)?;
+        if statements.is_empty() && !found.has_view {
+            statements = planner(settings).plan_view(&found.catalog);
+        }
+        if !std::mem::replace(&mut found.has_bookkeeping, true) {
+            statements.splice(0..0, bookkeeping::statements(&Sqlite));
+        }
+        found.has_view = true;
+        Ok(statements)
+    };
+    let place = (settings.path.to_string_lossy(), settings.destination_id());
+    rehearsal.batch(runs, settings.schema_policy, (&place.0, &place.1), settled, plan)
 }
 
 /// Every sink takes runs in the order of their ids, so that two hosts with the same runs do not wait for each other.

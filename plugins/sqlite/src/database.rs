@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use litmus_core::{Held, RunId, SinkError, Status, Table};
 use litmus_sql::bookkeeping::{self, COLUMNS, DELIVERIES, INCARNATION, META, SCHEMA_VERSION, SCHEMA_VERSION_NOW};
-use litmus_sql::{Catalog, KnownColumn, kind_of_name, sql_table};
+use litmus_sql::{Catalog, KnownColumn, dropped, kind_of_name, sql_table};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::config::Settings;
@@ -228,6 +228,11 @@ pub(crate) fn incarnation(connection: &Connection, path: &Path) -> Result<Option
     value(INCARNATION)
 }
 
+/// Whether the view `run_rows` is there.
+pub(crate) fn has_view(connection: &Connection, path: &Path) -> Result<bool, SinkError> {
+    has_table(connection, litmus_sql::RUN_ROWS).map_err(|error| error::of(error, path, "looking for the view"))
+}
+
 fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?1 COLLATE NOCASE)";
     connection.query_row(sql, [name], |row| row.get(0))
@@ -261,14 +266,9 @@ fn gone(path: &Path) -> SinkError {
 /// The columns that the file has. A recorded one that somebody dropped is an error.
 pub(crate) fn catalog(connection: &Connection, path: &Path) -> Result<Catalog, SinkError> {
     let (catalog, gone) = catalog_and_gone(connection, path)?;
-    match gone.first() {
+    match dropped(&Sqlite, &catalog, &gone) {
         None => Ok(catalog),
-        Some((table, column)) => Err(SinkError::schema(format!(
-            "{}: {}.\"{}\" was dropped, but {COLUMNS} still lists it\nhint: add it again, or delete its row from {COLUMNS}",
-            path.display(),
-            sql_table(*table),
-            column.name
-        ))),
+        Some(what) => Err(SinkError::schema(format!("{}: {what}", path.display()))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! SQLite's own ways.
 
 use litmus_core::tables::Kind;
-use litmus_sql::Dialect;
+use litmus_sql::{Dialect, is_unprintable};
 
 /// SQLite.
 pub(crate) struct Sqlite;
@@ -37,13 +37,20 @@ impl Dialect for Sqlite {
         }
     }
 
-    /// NUL would end the statement.
+    /// NUL would end the statement, and what no terminal shows would not be copied.
     fn literal(&self, text: &str) -> String {
-        let parts: Vec<_> = text.split('\0').map(|part| format!("'{}'", part.replace('\'', "''"))).collect();
-        match parts.as_slice() {
-            [one] => one.clone(),
-            _ => format!("({})", parts.join(" || char(0) || ")),
+        let quoted = |part: &str| format!("'{}'", part.replace('\'', "''"));
+        if !text.contains(is_unprintable) {
+            return quoted(text);
         }
+        let mut parts = Vec::new();
+        for part in text.split_inclusive(is_unprintable) {
+            let last = part.chars().next_back().filter(|last| is_unprintable(*last));
+            let shown = &part[..part.len() - last.map_or(0, char::len_utf8)];
+            parts.extend((!shown.is_empty()).then(|| quoted(shown)));
+            parts.extend(last.map(|last| format!("char({})", u32::from(last))));
+        }
+        format!("({})", parts.join(" || "))
     }
 
     /// `SQLITE_MAX_COLUMN`.
@@ -62,5 +69,21 @@ impl Dialect for Sqlite {
 
     fn replace_view(&self, view: &str, query: &str) -> Vec<String> {
         vec![format!("DROP VIEW IF EXISTS {view}"), format!("CREATE VIEW {view} AS {query}")]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_reads_back_and_holds_nothing_that_a_terminal_does_not_show() {
+        let connection = rusqlite::Connection::open_in_memory().unwrap();
+        for text in ["", "it's", "\n", "a\nb\tc\0", "\u{1b}[31m'\u{202e}y", "\\n", "\u{85}ü\u{2066}"] {
+            let literal = Sqlite.literal(text);
+            assert!(!literal.contains(is_unprintable), "{literal:?}");
+            let read: String = connection.query_row(&format!("SELECT {literal}"), [], |row| row.get(0)).unwrap();
+            assert_eq!(read, text, "{literal}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::array::{Array as _, Int64Array};
 use arrow::record_batch::RecordBatch;
 use litmus_core::digest::{BatchDigester, Cell, Conversions, TableDigest};
 use litmus_core::tables::Kind;
@@ -157,6 +158,12 @@ impl Target<'_> {
         written: &mut Written,
     ) -> Result<(), Failure> {
         let failed = |error| self.failed(error, None);
+        // What somebody finds a row by.
+        let indexes = batch.column_by_name("row_index").and_then(|array| array.as_any().downcast_ref::<Int64Array>());
+        let named = |row: usize| match indexes.filter(|indexes| indexes.is_valid(row)) {
+            Some(indexes) => format!("row_index {}", indexes.value(row)),
+            None => format!("row {}", rows_before + row),
+        };
         // Most columns of most runs hold nothing: their NULL is bound once.
         let mut filled = Vec::new();
         for column in columns {
@@ -190,9 +197,9 @@ impl Target<'_> {
                 let text = Value::Object(std::mem::take(&mut extra)).to_string();
                 statement.raw_bind_parameter(extra_parameter, text).map_err(failed)?;
             }
-            let inserted = statement.raw_execute().map_err(|error| self.failed(error, Some(rows_before + row)))?;
+            let inserted = statement.raw_execute().map_err(|error| self.failed(error, Some(&named(row))))?;
             if inserted != 1 {
-                return Err(self.lost(&format!("row {} was not written", rows_before + row)));
+                return Err(self.lost(&format!("{} was not written", named(row))));
             }
             if has_extra {
                 statement.raw_bind_parameter(extra_parameter, Null).map_err(failed)?;
@@ -220,8 +227,8 @@ impl Target<'_> {
         Failure::Run(SinkError::data(format!("run {}, table {}: {why}", self.run_id, self.table)))
     }
 
-    fn failed(&self, error: rusqlite::Error, row: Option<usize>) -> Failure {
-        let row = row.map_or_else(String::new, |row| format!(", row {row}"));
+    fn failed(&self, error: rusqlite::Error, row: Option<&str>) -> Failure {
+        let row = row.map_or_else(String::new, |row| format!(", {row}"));
         let doing = format!("writing run {}, table {}{row}", self.run_id, self.table);
         let is_data = error::is_data(&error);
         let is_owners = error::is_owners_constraint(&error, self.table.key());

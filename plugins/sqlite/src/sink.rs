@@ -3,9 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use litmus_core::{Audit, Call, Capabilities, CheckAnswer, Grade, Run, RunId, Sink, SinkError};
+use litmus_sql::Rehearsal;
 use rusqlite::Connection;
 use rustix::fs::Access;
 
+use crate::batch::Found;
 use crate::config::{Config, Settings};
 use crate::database::{self, Database, Patience};
 use crate::{audit, batch, error, file};
@@ -14,6 +16,8 @@ use crate::{audit, batch, error, file};
 pub(crate) struct SqliteSink {
     settings: Settings,
     state: Mutex<State>,
+    /// The dry run that this instance is in.
+    rehearsal: Mutex<Option<Rehearsal<Found>>>,
 }
 
 #[derive(Default)]
@@ -40,7 +44,7 @@ impl Sink for SqliteSink {
     };
 
     fn configure(config: Config) -> Result<Self, SinkError> {
-        Ok(Self { settings: config.try_into()?, state: Mutex::default() })
+        Ok(Self { settings: config.try_into()?, state: Mutex::default(), rehearsal: Mutex::default() })
     }
 
     fn destination_id(&self) -> String {
@@ -60,7 +64,12 @@ impl Sink for SqliteSink {
         let check = || call.check_cancelled();
         let reports = if call.dry_run() {
             let connection = database::open_read_only(&self.settings)?;
-            batch::dry_run(connection.as_ref(), &self.settings, runs, &check)?
+            let mut begun = self.rehearsal.lock().unwrap_or_else(PoisonError::into_inner);
+            let rehearsal = match &mut *begun {
+                Some(rehearsal) => rehearsal,
+                None => begun.insert(batch::rehearse(connection.as_ref(), &self.settings)?),
+            };
+            batch::dry_run(rehearsal, connection.as_ref(), &self.settings, runs, &check)?
         } else {
             let patience = Patience::new(&self.settings, call.remaining(), &check);
             let reports = self.state().with(&self.settings, &patience, |database| {

@@ -251,8 +251,55 @@ fn a_dry_run_and_a_live_check_print_the_statements_and_run_none() {
     let url = format!("url={}", server.url());
     let dry = project.run(["--plugin", "postgres.so", "--set", &url, "--dry-run", "--format", "json"]);
     dry.delivered(source.files.len(), 0).says("CREATE SCHEMA").says("CREATE TABLE");
-    project.run(["check", "--live", "--plugin", "postgres.so", "--set", &url]).exits(0).says("CREATE TABLE");
+    let check = ["check", "--live", "--plugin", "postgres.so", "--set", &url];
+    project.run(check).exits(0).says("CREATE TABLE");
+    let found = project.run(check.into_iter().chain(["--format", "json"])).json();
+    assert_eq!(found["sinks"][0]["config"]["url"], server.url(), "the configuration is no text");
     assert_eq!(server.psql("SELECT count(*) FROM pg_namespace WHERE nspname = 'litmus'"), "0");
+}
+
+/// The whole corpus in many batches, over several stores: psql runs what is printed, and under `freeze` everything arrives.
+#[test]
+fn what_a_dry_run_prints_is_run_by_psql_and_is_all_that_freeze_needs() {
+    let (project, sources, server) = (Project::new(), corpus::sources(), Postgres::start());
+    configure(&project, &sources, &server);
+    let path = project.path("litmus-host.toml");
+    let toml =
+        fs::read_to_string(&path).expect("a configuration").replace("url = ", "schema_policy = 'freeze', url = ");
+    fs::write(&path, format!("{toml}batch_runs_max = 10\n")).expect("a configuration");
+    let runs = sources.iter().map(|source| source.files.len()).sum::<usize>();
+
+    let call = ["--config", "litmus-host.toml"];
+    let frozen = project.run(call);
+    let line_by_line = |said: &str| {
+        assert!(
+            said.contains("\n  hint: run these statements") && said.contains("\n  CREATE SCHEMA \"litmus\";\n"),
+            "{said}"
+        );
+    };
+    line_by_line(&frozen.exits(1).stdout);
+    line_by_line(&project.run(["status"].into_iter().chain(call)).stdout);
+
+    let dry = project.run(call.into_iter().chain(["--dry-run"]));
+    let (table, statements) = dry.stdout.split_once("db would first run:\n").unwrap_or_else(|| panic!("{dry}"));
+    assert!(table.contains("blocked on schema") && !table.contains("would get"), "{dry}");
+    let mut psql = server.command("psql");
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "litmus", "-d", "postgres", "-h"])
+        .arg(server.socket_folder());
+    let mut psql =
+        psql.args(["-p", &server.port().to_string(), "-f", "-"]).stdin(Stdio::piped()).spawn().expect("psql runs");
+    psql.stdin.take().expect("it is a pipe").write_all(statements.as_bytes()).expect("psql reads");
+    assert!(psql.wait().expect("psql ends").success());
+
+    project.run(call.into_iter().chain(["--format", "json"])).delivered(runs, 0);
+    assert_eq!(self::runs(&server).len(), runs);
+    // What psql was given is what a host makes by itself.
+    let again = Postgres::start();
+    let of_its_own = Project::new();
+    configure(&of_its_own, &sources, &again);
+    of_its_own.run(call).exits(0);
+    let columns = "SELECT table_name, canonical_name FROM litmus.litmus_columns ORDER BY 1, 2";
+    assert_eq!(rows(&server, columns), rows(&again, columns));
 }
 
 /// Another session asks all the time while a run is replaced again and again; each answer is one statement, one snapshot.

@@ -198,6 +198,67 @@ fn a_statement_that_takes_too_long() {
     watching.end();
 }
 
+/// Nothing is pending; the host only looks whether its newest runs are still there.
+#[test]
+fn an_audit_that_takes_too_long_ends_when_it_should() {
+    let (project, server) = (Project::new(), Postgres::start());
+    write(&project.data_dir(), &Plan::new(1, 5));
+    project.run(to(&server)).delivered(1, 0);
+    let mut locker = hog(&server, "litmus", "BEGIN; LOCK TABLE litmus.steps; SELECT pg_sleep(600)");
+    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = 'litmus.steps'::regclass";
+    assert!(wait_until(Duration::from_secs(20), || server.psql(locked) == "1"));
+    let limits = ["--set", "statement_timeout_ms=500", "--give-up-after", "2s"].map(str::to_owned);
+    let mut running = Running::start(&project, &mut project.command(to(&server).into_iter().chain(limits)));
+    let ended = running.wait(Duration::from_secs(30));
+    let log = fs::read_to_string(project.path("running.log")).unwrap_or_default();
+    assert!(ended.is_some(), "it hangs\n{log}");
+    assert!(log.contains("57014"), "{log}");
+    locker.kill().expect("it runs");
+    locker.wait().expect("it ended");
+}
+
+/// Both leave the schema's identity as it was.
+#[test]
+fn tables_that_are_emptied_and_an_older_backup_behind_a_watching_host() {
+    let server = Postgres::start();
+    let mut watching = Watching::start(to(&server));
+    watching.has_all(&server);
+    let program = |name: &str, more: &[&str]| {
+        let port = server.port().to_string();
+        let mut command = server.command(name);
+        command.args(["-U", "litmus", "-d", "postgres", "-p", &port, "-h"]).arg(server.socket_folder()).args(more);
+        let ended = Ended::of(&mut command);
+        assert!(ended.status.success(), "{name}: {ended}");
+    };
+    let backup = server.socket_folder().join("backup");
+    program("pg_dump", &["-Fc", "-f", &backup.to_string_lossy()]);
+    watching.seal(3);
+    watching.has_all(&server);
+    program("pg_restore", &["--clean", &backup.to_string_lossy()]);
+    assert_eq!(server.psql("SELECT count(*) FROM litmus.test_runs"), "3");
+    watching.seal(1);
+    watching.has_all(&server);
+    server.psql("TRUNCATE litmus.litmus_deliveries, litmus.test_runs, litmus.steps, litmus.vectors, litmus.measurements, litmus.instruments");
+    watching.seal(1);
+    watching.has_all(&server);
+    watching.end();
+}
+
+/// The first host is away, and the password file has another password for it.
+#[test]
+fn each_host_is_asked_with_its_own_password() {
+    let (project, server, away) = (Project::new(), with_password("its-own"), free_port());
+    write(&project.data_dir(), &Plan::new(1, 5));
+    let passfile = project.path("passfile");
+    let lines = format!("127.0.0.1:{away}:*:bench:another\n127.0.0.1:{}:*:bench:its-own\n", server.port());
+    fs::write(&passfile, lines).expect("a file");
+    fs::set_permissions(&passfile, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    let url = format!("url=postgresql://bench@127.0.0.1:{away},127.0.0.1:{}/postgres", server.port());
+    let mut command =
+        project.command(["--plugin", "postgres.so", "--set", &url, "--give-up-after", "1s", "--format", "json"]);
+    Ended::of(command.env("PGPASSFILE", &passfile)).delivered(1, 0);
+}
+
 /// A server whose TCP connections need a password, and a role that has one.
 fn with_password(password: &str) -> Postgres {
     let server = Postgres::start();

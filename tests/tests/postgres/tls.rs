@@ -135,6 +135,22 @@ fn each_mode_verifies_what_it_says_and_a_refusal_says_which() {
     secured.forward("127.0.0.1", "sslmode=require").exits(0);
 }
 
+/// As `openssl req -x509` makes it: trusted by its own name, and refused with what to do.
+#[test]
+fn a_certificate_that_is_its_own_authority_is_called_so() {
+    let secured = Secured::new();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let pem = params.self_signed(&key).expect("a certificate").pem();
+    fs::write(secured.project.path("ca.pem"), &pem).expect("a file");
+    secured.shows((pem, key.serialize_pem()));
+    for mode in ["verify-ca", "verify-full"] {
+        let ended = secured.forward("127.0.0.1", &format!("sslmode={mode}&sslrootcert=ca.pem"));
+        ended.exits(1).says("is its own authority").says("hint: have an authority sign one");
+    }
+}
+
 #[test]
 fn a_client_certificate_logs_in_where_a_password_is_not_asked_for() {
     let secured = Secured::new();

@@ -8,6 +8,7 @@ use litmus_core::OpenMode;
 use litmus_core::abi::host::{HostCall, Plugin};
 use litmus_core::reader::Store;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::args::CheckArgs;
 use super::failure::{Failure, INCOMPLETE, WRONG};
@@ -47,7 +48,7 @@ struct SinkFinding {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
     /// With its secrets masked.
-    config: String,
+    config: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     destination: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,7 +99,7 @@ fn check_sink(sink: &SinkSpec, live: bool, console: &Arc<Console>, redactor: &Re
         name: sink.name.clone(),
         plugin: sink.plugin_given.clone(),
         file: sink.plugin_path.display().to_string(),
-        config: redactor.redact(&format!("{:?}", sink.config)).into_owned(),
+        config: shown_config(&redactor.redact(&format!("{:?}", sink.config))),
         ..SinkFinding::default()
     };
     let allowed = sink.deadline.min(LIVE_DEADLINE);
@@ -126,6 +127,11 @@ fn check_sink(sink: &SinkSpec, live: bool, console: &Arc<Console>, redactor: &Re
     }
     finding.notes.iter_mut().for_each(|note| *note = redactor.redact(note).into_owned());
     finding
+}
+
+/// An object for programs; a text if masking a secret has made it none.
+fn shown_config(masked: &str) -> Value {
+    serde_json::from_str(masked).unwrap_or_else(|_| Value::String(masked.to_owned()))
 }
 
 fn examine(
@@ -172,7 +178,8 @@ fn write_text(out: &mut impl Write, findings: &Findings, style: Style) -> io::Re
         let version = sink.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
         writeln!(out, "{} sink {}: {}{version}", mark(&sink.error), printable(&sink.name), printable(&sink.plugin))?;
         writeln!(out, "     file: {}", printable(&sink.file))?;
-        writeln!(out, "     config: {}", printable(&sink.config))?;
+        let config = sink.config.as_str().map_or_else(|| sink.config.to_string(), str::to_owned);
+        writeln!(out, "     config: {}", printable(&config))?;
         if let Some(destination) = &sink.destination {
             writeln!(out, "     destination: {}", printable(destination))?;
         }

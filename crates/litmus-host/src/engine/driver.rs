@@ -207,21 +207,29 @@ impl Driver {
     }
 
     fn connect(&mut self) -> Result<(), LedgerError> {
-        self.close();
         let (plugin, config, dry_run) = (self.spec.plugin.clone(), self.spec.config.clone(), self.spec.dry_run);
+        // An instance that is offline has nothing that breaks, and knows what it planned for the batches before.
+        let kept = self.instance.clone().filter(|_| dry_run);
+        if kept.is_none() {
+            self.close();
+        }
         let opened = self.guarded("open", move |call| {
             let mode = if dry_run { OpenMode::Offline } else { OpenMode::Live };
-            let instance = plugin.open(config.expose(), mode, call)?;
+            let instance = kept.map_or_else(|| plugin.open(config.expose(), mode, call).map(Arc::new), Ok)?;
             let incarnation = match mode {
                 OpenMode::Live => instance.incarnation().map(str::to_owned),
-                OpenMode::Offline => instance.check(call)?.incarnation,
+                OpenMode::Offline => match instance.check(call) {
+                    // What the tables lack is told of each run, with all that the others need.
+                    Err(error) if error.status() == Status::Schema => None,
+                    answer => answer?.incarnation,
+                },
             };
             Ok((instance, incarnation))
         });
         let now = self.now();
         match opened {
             Some(Ok((instance, incarnation))) => {
-                self.instance = Some(Arc::new(instance));
+                self.instance = Some(instance);
                 let unconfirmed = self.lane.connected(now, &self.queue, incarnation.as_deref())?;
                 if unconfirmed > 0 {
                     self.log(
@@ -387,11 +395,7 @@ impl Driver {
         let reports = std::mem::take(&mut *held(&running.shared.reports));
         failpoint("between_report_and_receipt");
         let ended = self.lane.delivered(self.now(), &self.queue, running.items, Outcome { reports, end })?;
-        for plan in std::mem::take(&mut *held(&running.shared.planned)) {
-            if !self.tally.planned.contains(&plan) {
-                self.tally.planned.push(plan);
-            }
-        }
+        self.tally.planned.append(&mut held(&running.shared.planned));
         let runs = ended.iter().filter(|run| run.settled.to == Settlement::Committed).count() as u64;
         for run in ended {
             self.tell_run(run);

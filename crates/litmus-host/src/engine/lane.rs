@@ -47,6 +47,8 @@ pub(crate) struct Lane {
     in_flight: usize,
     /// Parts of batches that failed as a whole; in flight in the ledger.
     suspects: VecDeque<Vec<Item>>,
+    /// In a dry run: those for which the sink would be blocked, with why; in flight in the ledger to the end.
+    held_up: Vec<(Item, Failure)>,
     /// Runs that wait by themselves, by when they are due.
     waiting: BTreeSet<(Duration, usize, i64)>,
     /// Instances given up since something got through.
@@ -78,6 +80,7 @@ impl Lane {
             last_progress: Duration::ZERO,
             in_flight: 0,
             suspects: VecDeque::new(),
+            held_up: Vec::new(),
             waiting: BTreeSet::new(),
             hangs: 0,
             delivered_something: false,
@@ -315,6 +318,8 @@ impl Lane {
                     faults.push((item, failure));
                 }
                 RetryClass::Retry => later.push((item, failure)),
+                // It harms nobody to go on: what the other runs need is wanted as well.
+                RetryClass::BlocksSink if self.policy.dry_run => self.held_up.push((item.clone(), failure)),
                 RetryClass::BlocksSink => {
                     settled.push((item, back(&failure)));
                     block = Some(failure);
@@ -446,7 +451,12 @@ impl Lane {
             let settled: Vec<(&Item, Settled)> = part.iter().map(|item| (item, back(&stopped()))).collect();
             queue.settle(&settled, now.wall_ms)?;
         }
-        Ok(())
+        let held_up = std::mem::take(&mut self.held_up);
+        if let Some((_, first)) = held_up.first() {
+            self.health = Health::Blocked(first.status, first.message.clone());
+        }
+        let settled: Vec<(&Item, Settled)> = held_up.iter().map(|(item, failure)| (item, back(failure))).collect();
+        queue.settle(&settled, now.wall_ms)
     }
 
     fn release_due(&mut self, now: Now, queue: &SinkQueue) -> Result<()> {

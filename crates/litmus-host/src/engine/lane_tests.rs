@@ -451,6 +451,30 @@ fn a_run_whose_rows_were_changed_at_the_destination_needs_a_person() {
     assert!(problems[0].2.contains("measurements holds 39 rows where 40 were delivered"), "{problems:?}");
 }
 
+/// What a sink would be blocked for is told of every run, and nothing is taken for delivered.
+#[test]
+fn a_dry_run_goes_on_where_a_delivery_would_be_blocked() {
+    let mut bench = Bench::new(5, Some(Duration::from_secs(1)));
+    let policy = Policy {
+        batch_runs: 2,
+        batch_bytes: 1 << 30,
+        concurrency: 1,
+        give_up_after: Some(Duration::from_secs(1)),
+        dry_run: true,
+    };
+    bench.lane = Lane::new(policy, CAPABILITIES, 7);
+    let mut asked = 0;
+    while let Step::Deliver(items) = bench.act() {
+        asked += items.len();
+        bench.deliver(items, End::Returned, |_| Some(Status::Schema));
+    }
+    let now = bench.now();
+    bench.lane.put_back(now, &bench.queue).unwrap();
+    assert_eq!(asked, 5);
+    assert!(matches!(bench.lane.health(), Health::Blocked(Status::Schema, _)));
+    assert_eq!(bench.queue.backlog().unwrap().pending, 5);
+}
+
 #[test]
 fn a_destination_that_can_be_read_but_not_written_opens_the_breaker_and_is_given_up() {
     let mut bench = Bench::new(1, Some(Duration::from_mins(1)));

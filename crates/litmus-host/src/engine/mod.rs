@@ -342,7 +342,9 @@ impl Session<'_> {
     ) -> Driver {
         let ReadySink { spec, plugin, capabilities, .. } = &self.sinks[at];
         let share = (self.request.in_flight_bytes_max / self.sinks.len() as u64).max(1);
-        let concurrency = capabilities.max_concurrent_delivers.clamp(1, 16) as usize;
+        // What a sink would change for one batch is done for the next: a dry run takes them in turn.
+        let concurrency_max = if self.request.dry_run { 1 } else { 16 };
+        let concurrency = capabilities.max_concurrent_delivers.clamp(1, concurrency_max) as usize;
         let batch_bytes = spec.batch_bytes_max.unwrap_or(capabilities.batch_bytes).max(1);
         let batch_runs = spec.batch_runs_max.unwrap_or(capabilities.batch_runs) as usize;
         let policy = Policy {

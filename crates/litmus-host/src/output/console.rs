@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 use litmus_core::{RetryClass, Status};
 use serde_json::{Map, Value, json};
 
-use super::style::{Style, Tone, printable};
+use super::style::{Style, Tone, printable, printable_lines};
 use crate::config::{Redactor, format_duration};
 use crate::engine_api::{Event, Level, Observer};
 
@@ -91,7 +91,8 @@ impl Console {
             }
             return Value::Object(line).to_string();
         }
-        let message = printable(message);
+        // A log has one line an event.
+        let message = if self.settings.terminal { printable_lines(message) } else { printable(message).into_owned() };
         let target = printable(target);
         let tone = match level {
             Level::Error => Tone::Bad,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::style::{Style, Tone, printable};
+use super::style::{Style, Tone, printable, printable_lines};
 use super::table::{Align, Cell, TableWriter};
 use crate::config::format_duration;
 use crate::ledger::{DuplicateStatus, GoneStatus, SinkStatus, StoreFiles, StoreStatus, UnreadableStatus};
@@ -130,7 +130,7 @@ pub(crate) fn write_status_table(out: &mut impl Write, status: &MergedStatus, st
         writeln!(out, "{name}: {} {runs} went without a file that they refer to", sink.attachments_missing)?;
     }
     for sink in status.sinks.iter().filter(|sink| sink.state != "up" && !sink.why.is_empty()) {
-        writeln!(out, "{}: {}: {}", printable(&sink.name), sink.state, printable(&sink.why))?;
+        writeln!(out, "{}: {}: {}", printable(&sink.name), sink.state, printable_lines(&sink.why))?;
     }
     section(
         out,

@@ -67,9 +67,16 @@ pub(crate) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
     escaped.collect::<String>().into()
 }
 
+/// A message of several lines (statements that somebody has to run) line by line; all but the first are indented, so that
+/// none of them passes for a line of its own.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n  ")
+}
+
 fn is_unprintable(c: char) -> bool {
     // Bidirectional overrides can make one name look like another.
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -81,6 +88,14 @@ mod tests {
         assert_eq!(printable("SN\x1b[31m\n9"), "SN\\u{1b}[31m\\n9");
         assert_eq!(printable("12 °C µA Ω"), "12 °C µA Ω");
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+    }
+
+    #[test]
+    fn a_message_of_several_lines_is_printed_line_by_line() {
+        let frozen = "db: lacks columns\nhint: run these:\nALTER TABLE \"a\";\nVIEW\x1b;";
+        let printed = "db: lacks columns\n  hint: run these:\n  ALTER TABLE \"a\";\n  VIEW\\u{1b};";
+        assert_eq!(printable_lines(frozen), printed);
+        assert_eq!(printable_lines("one"), "one");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::style::{Style, Tone, printable};
+use super::style::{Style, Tone, printable, printable_lines};
 use super::table::{Align, Cell, TableWriter};
 use crate::engine_api::{ForwardOutcome, SinkOutcome};
 
@@ -37,7 +37,7 @@ pub(crate) fn write_outcome_table(out: &mut impl Write, outcome: &ForwardOutcome
     table.finish()?;
     for sink in &outcome.sinks {
         for problem in &sink.problems {
-            writeln!(out, "{}: {}", printable(&sink.name), printable(problem))?;
+            writeln!(out, "{}: {}", printable(&sink.name), printable_lines(problem))?;
         }
     }
     for sink in &outcome.sinks {

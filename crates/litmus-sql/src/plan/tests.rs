@@ -22,6 +22,9 @@ impl Dialect for Plain {
     fn column_type(&self, _canonical: &str, kind: Kind) -> &'static str {
         crate::kind_name(kind)
     }
+    fn literal(&self, text: &str) -> String {
+        format!("'{}'", text.replace('\'', "''"))
+    }
     fn view_columns_max(&self) -> usize {
         300
     }

@@ -1,7 +1,7 @@
 //! Whatever is changed in a run's rows behind our back is found.
 
-use litmus_core::Table;
 use litmus_core::tables::Kind;
+use litmus_core::{Status, Table};
 
 use super::made::{Bench, TestRun, V, column, digests, text};
 
@@ -164,4 +164,41 @@ fn a_run_that_is_not_there_is_absent() {
     let (bench, _) = delivered();
     let audit = bench.audit(&TestRun::new(9, 9));
     assert_eq!((audit.sha256, audit.tables.len()), (None, 0));
+}
+
+/// Somebody holds a table: an audit, and a look at the tables, end as a delivery does.
+#[test]
+fn the_limit_of_a_statement_holds_for_reading_too() {
+    let bench = Bench::with(serde_json::json!({ "statement_timeout_ms": 300 }));
+    let run = TestRun::new(1, 1);
+    bench.deliver_one(&run);
+    let mut locker = bench
+        .server
+        .command("psql")
+        .args(["-X", "-q", "-U", "litmus", "-d", "postgres", "-h"])
+        .arg(bench.server.socket_folder())
+        .args(["-p", &bench.server.port().to_string(), "-c"])
+        .arg(format!(
+            "BEGIN; LOCK TABLE {0}.steps, {0}.litmus_columns, {0}.litmus_deliveries; SELECT pg_sleep(600)",
+            bench.schema
+        ))
+        .spawn()
+        .unwrap();
+    let locked = format!(
+        "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND relation = '{}.litmus_deliveries'::regclass",
+        bench.schema
+    );
+    assert!(litmus_tests::project::wait_until(std::time::Duration::from_secs(20), || bench.psql(&locked) == "1"));
+    let audited = bench.sink.within(&|| Ok(()), |session| {
+        bench.sink.pool.with(session, |link| crate::audit::audit(session, link, &[run.run_id]))
+    });
+    let delivered = bench.try_deliver(&[TestRun::new(2, 1)]).1;
+    for error in [audited.unwrap_err(), delivered.unwrap_err(), bench.connect().unwrap_err()] {
+        assert!(error.status() == Status::Transient && error.to_string().contains("[57014]"), "{error}");
+    }
+    locker.kill().unwrap();
+    locker.wait().unwrap();
+    bench.server.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()");
+    bench.connect().unwrap();
+    bench.assert_holds(&run);
 }

@@ -33,6 +33,22 @@ fn what_keeps_a_connection_from_being_made_has_its_status_and_a_remedy() {
             Status::Config,
             "does not offer TLS",
         ),
+        (
+            format!("postgresql://litmus@127.0.0.1:{port}/postgres?options=-c%20role%3Dmistyped"),
+            Status::Config,
+            "hint: correct options",
+        ),
+        (
+            format!("postgresql://litmus@127.0.0.1:{port}/postgres?options=-c%20foo%3Dbar"),
+            Status::Config,
+            "hint: correct options",
+        ),
+        // The next host is asked, and the last one's trouble is told, by its own name.
+        (
+            format!("postgresql://litmus@127.0.0.1:{port},127.0.0.1:{dead}/nowhere"),
+            Status::Transient,
+            &format!("postgresql://127.0.0.1:{dead}/nowhere: "),
+        ),
         ("postgresql://litmus@host.invalid/postgres".to_owned(), Status::Transient, "host.invalid"),
     ] {
         let error = connect(&sink(&url, json!({}))).unwrap_err();
@@ -120,4 +136,25 @@ fn the_incarnation_survives_a_restart_and_not_a_copy() {
     copy.psql(&format!("UPDATE litmus.litmus_meta SET value = '{uuid}' WHERE key = 'incarnation'"));
     let of_copy = connect(&other).unwrap();
     assert!(of_copy.starts_with(uuid) && of_copy != before, "{of_copy}");
+}
+
+/// The schema's UUID stays; the file of the table does not.
+#[test]
+fn tables_that_were_emptied_or_written_anew_are_looked_at_once_more() {
+    let bench = Bench::new();
+    let told = bench.connect().unwrap();
+    for (number, statement) in
+        (1..).zip(["TRUNCATE SCHEMA.litmus_deliveries, SCHEMA.test_runs", "VACUUM FULL SCHEMA.litmus_deliveries"])
+    {
+        bench.deliver_one(&TestRun::new(number, 1));
+        bench.server.psql(&statement.replace("SCHEMA", &bench.schema));
+        for _ in 0..2 {
+            let error = bench.try_deliver(&[TestRun::new(number + 10, 1)]).1.unwrap_err();
+            assert_eq!(error.status(), Status::Transient, "{error}");
+            assert!(error.to_string().contains("emptied, restored or written anew"), "{error}");
+        }
+        assert_eq!(bench.connect().unwrap(), told, "the host samples, and doubts only what it misses");
+        bench.deliver_one(&TestRun::new(number + 10, 1));
+        bench.deliver_one(&TestRun::new(number + 20, 1));
+    }
 }

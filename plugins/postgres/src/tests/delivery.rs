@@ -227,7 +227,7 @@ fn a_run_at_fault_leaves_its_neighbours_alone() {
         let message = &reports[at].message;
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     };
-    says(1, &["run 02020202-", "table steps, row 1", "column row_index is 4", "23505"]);
+    says(1, &["run 02020202-", "table steps, row_index 4", "column row_index is 4", "23505"]);
     says(2, &["table measurements", "cannot be read", "page 7 is damaged"]);
     says(3, &["table instruments", "row 0: its run_id is \"someone else\""]);
     says(4, &["table steps, row 0", "column row_index is NULL", "23502"]);
@@ -380,7 +380,7 @@ fn a_large_run_is_streamed_and_replaced_like_a_small_one() {
     assert_eq!(refused.status, Status::Data);
     let told = &refused.message;
     // 11,893 / 7 + 1 is the first beyond.
-    assert!(told.contains("table measurements, row 11893, column measurement_value is 1700"), "{told}");
+    assert!(told.contains("table measurements, row_index 11893, column measurement_value is 1700"), "{told}");
 }
 
 #[test]

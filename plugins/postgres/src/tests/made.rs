@@ -96,15 +96,19 @@ impl Bench {
     }
 
     pub(super) fn dry_run(&self, runs: &[TestRun]) -> Vec<Report> {
-        let reports = Mutex::new(vec![None; runs.len()]);
-        let report = |at: usize, report: Report| reports.lock().unwrap()[at] = Some(report);
-        self.sink
-            .within(&|| Ok(()), |session| {
+        self.dry_runs(&[runs])
+    }
+
+    /// In several calls, as the host cuts batches.
+    pub(super) fn dry_runs(&self, batches: &[&[TestRun]]) -> Vec<Report> {
+        let mut begun = None;
+        let mut of_batch = |runs: &&[TestRun]| {
+            self.sink.within(&|| Ok(()), |session| {
                 let mut link = crate::link::Link::open(session.runtime, session.settings, session.check)?;
-                dry_run(session, &mut link, runs, &report)
+                dry_run(session, &mut link, &mut begun, runs)
             })
-            .unwrap();
-        reports.into_inner().unwrap().into_iter().flatten().collect()
+        };
+        batches.iter().flat_map(|runs| of_batch(runs).unwrap()).collect()
     }
 
     pub(super) fn audit(&self, run: &TestRun) -> Audit {

@@ -1,7 +1,7 @@
 //! How tables grow, what happens where they must not, and the queries of the documentation.
 
 use litmus_core::tables::Kind;
-use litmus_core::{Status, Table};
+use litmus_core::{Report, Status, Table};
 use serde_json::json;
 
 use super::made::{Bench, Made, TestRun, V, column, text};
@@ -334,6 +334,110 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     assert_eq!(first.psql(&format!("SELECT count(*) FROM {schema}.test_runs")), "1");
 }
 
+/// Names that a terminal does not show as they are, in a dry run of several batches: what it lists is run by psql, and is then
+/// enough under `freeze`.
+#[test]
+fn what_a_dry_run_lists_can_be_run_and_is_enough() {
+    let first = Bench::new();
+    let names = ["in_a\nb", "in_tab\tx", "in_e\u{1b}[31m", "in_rtl\u{202e}y", "in_it's\\"];
+    let runs: Vec<_> =
+        (1..).zip(names).map(|(id, name)| steps(id, &[column(name, Kind::Text, [text(name)])])).collect();
+    let batches: Vec<&[TestRun]> = runs.chunks(2).collect();
+    for (round, there) in [false, true].into_iter().enumerate() {
+        let schema = format!("{}_listed_{round}", first.schema);
+        let frozen = first.another(json!({ "schema": schema, "schema_policy": "freeze" }));
+        if there {
+            first.another(json!({ "schema": schema })).connect().unwrap();
+        }
+        let reports = frozen.dry_runs(&batches);
+        assert!(reports.iter().all(|report| report.status == Status::Schema), "{reports:?}");
+        let evolving = first.another(json!({ "schema": schema })).dry_runs(&batches);
+        assert!(evolving.iter().all(|report| report.status == Status::Delivered), "{evolving:?}");
+        let listed = |reports: &[Report]| -> Vec<String> {
+            reports.iter().flat_map(|report| report.receipt.as_ref().unwrap().planned.clone()).collect()
+        };
+        let statements = listed(&reports);
+        assert_eq!(statements, listed(&evolving), "the policy does not change what is needed");
+        assert!(!statements.iter().any(|statement| statement.contains(litmus_sql::is_unprintable)), "{statements:?}");
+        first.psql(&format!("{};", statements.join(";\n")));
+        frozen.connect().unwrap();
+        for (run, report) in runs.iter().zip(frozen.deliver(&runs)) {
+            assert_eq!(report.status, Status::Delivered, "{}", report.message);
+            assert!(report.receipt.unwrap().extra.is_empty());
+            frozen.assert_holds(run);
+        }
+        assert!(listed(&frozen.dry_runs(&batches)).is_empty());
+    }
+}
+
+#[test]
+fn a_dropped_view_is_made_again_and_a_dropped_table_is_named_as_one() {
+    let bench = Bench::new();
+    let run = steps(1, &[column("in_x", Kind::Text, [text("a")]), column("in_y", Kind::Text, [text("b")])]);
+    bench.deliver_one(&run);
+    bench.psql("DROP VIEW run_rows");
+    let frozen = bench.another(json!({ "schema_policy": "freeze" }));
+    frozen.connect().unwrap();
+    assert_eq!(frozen.deliver(&[TestRun::new(2, 1)])[0].status, Status::Delivered, "no run needs the view");
+    bench.connect().unwrap();
+    assert_eq!(bench.psql("SELECT in_x, in_y FROM run_rows WHERE record_type = 'step'"), "a|b");
+
+    // A role that may not make it delivers all the same.
+    let role = format!("viewless_{}", bench.schema);
+    bench.psql(&format!(
+        "DROP VIEW run_rows; CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {0} TO {role}; \
+         GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA {0} TO {role}",
+        bench.schema
+    ));
+    let url = bench.server.url().replace("litmus@", &format!("{role}@"));
+    let humble = bench.another(json!({ "url": url }));
+    humble.connect().unwrap();
+    humble.deliver_one(&TestRun::new(3, 1));
+
+    bench.psql("ALTER TABLE steps DROP COLUMN in_x, DROP COLUMN in_y");
+    let error = humble.another(json!({})).try_deliver(&[TestRun::new(4, 1)]).1.unwrap_err().to_string();
+    assert!(error.contains("\"in_x\", ") && error.contains("\"steps\".\"in_y\" were dropped"), "{error}");
+    bench.psql("DROP TABLE steps");
+    let error = bench.another(json!({})).try_deliver(&[TestRun::new(4, 1)]).1.unwrap_err();
+    assert_eq!(error.status(), Status::Schema);
+    let error = error.to_string();
+    assert!(
+        error.contains("the table ") && error.contains("\"steps\" was dropped") && !error.contains("in_x"),
+        "{error}"
+    );
+    // As the hint says.
+    bench.psql("DELETE FROM litmus_columns WHERE table_name = 'steps'");
+    let again = bench.another(json!({}));
+    again.connect().unwrap();
+    again.deliver_one(&TestRun::new(4, 1));
+    assert_eq!(bench.psql("SELECT count(*) FROM run_rows WHERE record_type = 'run'"), "4");
+}
+
+#[test]
+fn a_trigger_finds_what_its_owner_finds_and_row_level_security_is_told() {
+    let bench = Bench::new();
+    let (log, role) = (format!("log_of_{}", bench.schema), format!("secured_{}", bench.schema));
+    bench.server.psql(&format!(
+        "CREATE TABLE public.{log} (n int); CREATE FUNCTION {0}.noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         INSERT INTO {log} VALUES (1); RETURN NEW; END $$; \
+         CREATE TRIGGER noted BEFORE INSERT ON {0}.test_runs FOR EACH ROW EXECUTE FUNCTION {0}.noted()",
+        bench.schema
+    ));
+    bench.deliver_one(&TestRun::new(1, 1));
+    assert_eq!(bench.server.psql(&format!("SELECT count(*) FROM public.{log}")), "1");
+    bench.server.psql(&format!("DROP TABLE public.{log}"));
+    let error = bench.try_deliver(&[TestRun::new(2, 1)]).1.unwrap_err();
+    assert!(error.status() == Status::Schema && error.to_string().contains("a trigger names"), "{error}");
+    bench.psql(&format!(
+        "DROP TRIGGER noted ON test_runs; CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {0} TO {role}; \
+         GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA {0} TO {role}; ALTER TABLE test_runs ENABLE ROW LEVEL SECURITY",
+        bench.schema
+    ));
+    let url = bench.server.url().replace("litmus@", &format!("{role}@"));
+    let error = bench.another(json!({ "url": url })).try_deliver(&[TestRun::new(2, 1)]).1.unwrap_err();
+    assert!(error.status() == Status::Config && error.to_string().contains("BYPASSRLS"), "{error}");
+}
+
 #[test]
 fn indexes_are_made_unless_they_are_not_wanted() {
     let count = "SELECT count(*) FROM pg_indexes WHERE schemaname = current_schema AND indexname LIKE '%_idx'";
@@ -355,7 +459,10 @@ fn every_query_of_the_page_runs_and_finds_something() {
                 column("step_instruments_name", Kind::TextList, instruments),
             ],
         )
-        .with(Table::Measurements, &[column("measurement_value", Kind::Float, [V::Float(1.0)])]);
+        .with(
+            Table::Measurements,
+            &[column("measurement_value", Kind::Float, [1.0, 1e308, 1e308, f64::INFINITY].map(V::Float))],
+        );
     bench.deliver_one(&run);
     let blocks: Vec<_> = PAGE.split("```sql").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 5);

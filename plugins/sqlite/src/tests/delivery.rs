@@ -222,7 +222,7 @@ fn a_run_at_fault_leaves_its_neighbours_alone() {
         let message = &reports[at].message;
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     };
-    says(1, &["run 02020202-", "table steps, row 1", "UNIQUE"]);
+    says(1, &["run 02020202-", "table steps, row_index 4", "UNIQUE"]);
     says(2, &["table measurements", "cannot be read", "page 7 is damaged"]);
     says(3, &["table instruments", "row 0: its run_id is \"someone else\""]);
     says(4, &["table steps, row 0", "NOT NULL"]);

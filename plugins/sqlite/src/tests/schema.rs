@@ -1,7 +1,7 @@
 //! How tables grow, and what happens where they must not.
 
 use litmus_core::tables::Kind;
-use litmus_core::{Status, Table};
+use litmus_core::{Report, Status, Table};
 use serde_json::json;
 
 use super::made::{Bench, Made, TestRun, V, column, text};
@@ -167,17 +167,14 @@ fn a_dropped_column_is_named() {
     bench.sql().execute_batch("DROP VIEW run_rows; ALTER TABLE steps DROP COLUMN in_x").unwrap();
     let error = bench.try_deliver(&[TestRun::new(2, 1)]).unwrap_err();
     assert_eq!(error.status(), Status::Schema);
-    assert!(error.to_string().contains("steps.\"in_x\" was dropped"), "{error}");
+    assert!(error.to_string().contains("\"steps\".\"in_x\" was dropped"), "{error}");
 }
 
 #[test]
 fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     let bench = Bench::new();
     let runs = [steps(1, &[column("in_x", Kind::Text, [text("a")])]), TestRun::new(2, 1)];
-    let dry = |bench: &Bench, runs: &[TestRun]| {
-        let connection = open_read_only(&bench.settings).unwrap();
-        batch::dry_run(connection.as_ref(), &bench.settings, runs, &|| Ok(())).unwrap()
-    };
+    let dry = |bench: &Bench, runs: &[TestRun]| dry_runs(bench, &[runs]);
     let reports = dry(&bench, &runs);
     let planned = |at: usize| reports[at].receipt.as_ref().unwrap().planned.clone();
     assert_eq!([reports[0].status, reports[1].status], [Status::Delivered; 2]);
@@ -199,5 +196,71 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     frozen.settings.path = bench.path();
     let report = dry(&frozen, &[more]).remove(0);
     assert_eq!(report.status, Status::Schema);
-    assert!(report.message.contains("ADD COLUMN \"out_y\" BOOLEAN"), "{}", report.message);
+    assert!(report.message.contains("schema_policy is \"freeze\""), "{}", report.message);
+    assert!(report.receipt.unwrap().planned[0].ends_with("ADD COLUMN \"out_y\" BOOLEAN"));
+}
+
+/// In several calls, as the host cuts batches.
+fn dry_runs(bench: &Bench, batches: &[&[TestRun]]) -> Vec<Report> {
+    let connection = open_read_only(&bench.settings).unwrap();
+    let mut rehearsal = batch::rehearse(connection.as_ref(), &bench.settings).unwrap();
+    let of_batch = |runs: &&[TestRun]| {
+        batch::dry_run(&mut rehearsal, connection.as_ref(), &bench.settings, runs, &|| Ok(())).unwrap()
+    };
+    batches.iter().flat_map(of_batch).collect()
+}
+
+/// Names that a terminal does not show as they are, in a dry run of several batches: what it lists is run by SQLite, and is
+/// then enough under `freeze`.
+#[test]
+fn what_a_dry_run_lists_can_be_run_and_is_enough() {
+    let names = ["in_a\nb", "in_tab\tx", "in_e\u{1b}[31m", "in_rtl\u{202e}y", "in_\0", "in_it's\\"];
+    let runs: Vec<_> =
+        (1..).zip(names).map(|(id, name)| steps(id, &[column(name, Kind::Text, [text(name)])])).collect();
+    let batches: Vec<&[TestRun]> = runs.chunks(2).collect();
+    for there in [false, true] {
+        let frozen = Bench::with(json!({ "schema_policy": "freeze" }));
+        let mut evolving = Bench::new();
+        evolving.settings.path = frozen.path();
+        if there {
+            evolving.deliver_one(&TestRun::new(99, 1));
+        }
+        let listed = |reports: &[Report]| -> Vec<String> {
+            reports.iter().flat_map(|report| report.receipt.as_ref().unwrap().planned.clone()).collect()
+        };
+        let reports = dry_runs(&frozen, &batches);
+        assert!(reports.iter().all(|report| report.status == Status::Schema), "{reports:?}");
+        let statements = listed(&reports);
+        assert_eq!(statements, listed(&dry_runs(&evolving, &batches)), "the policy does not change what is needed");
+        assert!(!statements.iter().any(|statement| statement.contains(litmus_sql::is_unprintable)), "{statements:?}");
+        frozen.sql().execute_batch(&statements.join(";\n")).unwrap();
+        for (run, report) in runs.iter().zip(frozen.deliver(&runs)) {
+            assert_eq!(report.status, Status::Delivered, "{}", report.message);
+            assert!(report.receipt.unwrap().extra.is_empty());
+            frozen.assert_holds(run);
+        }
+        assert!(listed(&dry_runs(&frozen, &batches)).is_empty());
+    }
+}
+
+#[test]
+fn a_dropped_view_is_made_again_and_a_dropped_table_is_named_as_one() {
+    let bench = Bench::new();
+    let run = steps(1, &[column("in_x", Kind::Text, [text("a")]), column("in_y", Kind::Text, [text("b")])]);
+    bench.deliver_one(&run);
+    bench.sql().execute_batch("DROP VIEW run_rows").unwrap();
+    let planned = dry_runs(&bench, &[&[TestRun::new(2, 1)]]).remove(0).receipt.unwrap().planned;
+    assert!(planned[1].starts_with("CREATE VIEW \"run_rows\""), "{planned:?}");
+    bench.deliver_one(&TestRun::new(2, 1));
+    assert_eq!(bench.query("SELECT in_x, in_y FROM run_rows WHERE record_type = 'step'"), [["a", "b"]]);
+
+    bench.sql().execute_batch("DROP VIEW run_rows; DROP TABLE steps").unwrap();
+    let error = bench.try_deliver(&[TestRun::new(3, 1)]).unwrap_err();
+    assert_eq!(error.status(), Status::Schema);
+    let error = error.to_string();
+    assert!(error.contains("the table \"steps\" was dropped") && !error.contains("in_x"), "{error}");
+    // As the hint says.
+    bench.sql().execute_batch("DELETE FROM litmus_columns WHERE table_name = 'steps'").unwrap();
+    bench.deliver_one(&TestRun::new(3, 1));
+    assert_eq!(bench.query("SELECT COUNT(*) FROM run_rows WHERE record_type = 'run'"), [["3"]]);
 }
