@@ -1,6 +1,8 @@
 //! Generated run files in the flat generation: litmus-test 0.1.3's columns, dynamic `in_*` and `out_*`, instrument lists
 //! and footers as large as real ones. From a seed, so that a test knows what it wrote without reading it back.
 
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,12 +99,16 @@ pub struct Plan {
     pub aborted: bool,
     /// Other values for the same run.
     pub revision: u64,
+    /// Text that hardly compresses, in the output `trace` of every measurement: what makes a file large.
+    pub trace_bytes: usize,
+    /// Sizes of files that lie beside the run, and that measurements refer to.
+    pub attachments: Vec<u64>,
 }
 
 impl Plan {
     /// A finished run.
     pub fn new(number: u64, measurements: usize) -> Self {
-        Self { number, measurements, aborted: false, revision: 0 }
+        Self { number, measurements, aborted: false, revision: 0, trace_bytes: 0, attachments: Vec::new() }
     }
 }
 
@@ -194,12 +200,22 @@ pub fn write(data_dir: &Path, plan: &Plan) -> Generated {
     let ended_us = (!plan.aborted).then_some(started_us + plan.measurements as i64 * SPACING_US + 2_000_000);
     let batch = batch(
         &rows,
+        plan,
         &Identity { run_id: &run_id, session_id: &session_id, serial: &serial, outcome, started_us, ended_us },
     );
 
     let started = jiff::Timestamp::from_microsecond(started_us).expect("a time of our days");
     let path =
         PathBuf::from(started.strftime("runs/%Y-%m-%d/%Y%m%dT%H%M%SZ").to_string() + &format!("_{serial}.parquet"));
+    // First what the run refers to, then the run, as the platform does.
+    let folder = data_dir.join(&path).with_extension("").to_string_lossy().into_owned() + "_ref";
+    for (at, bytes) in plan.attachments.iter().enumerate() {
+        fs::create_dir_all(&folder).expect("a folder");
+        let mut file = File::create(Path::new(&folder).join(attachment(at))).expect("a file");
+        let noise = noise(at as u64);
+        (0..bytes.div_ceil(NOISE_BYTES as u64)).for_each(|_| file.write_all(noise.as_bytes()).expect("room"));
+        file.set_len(*bytes).expect("room");
+    }
     rewrite::write(&data_dir.join(&path), [batch], footer(&rows));
 
     let mut measurements: Vec<_> = rows.iter().filter(|row| row.is_in(Scope::Measurements)).map(expected).collect();
@@ -250,7 +266,21 @@ struct Identity<'a> {
     ended_us: Option<i64>,
 }
 
-fn batch(rows: &[Row], run: &Identity<'_>) -> RecordBatch {
+/// How much of it there is, before it repeats.
+const NOISE_BYTES: usize = 1 << 20;
+
+/// Text that Snappy finds nothing in: it looks no further back than 64 KiB.
+fn noise(seed: u64) -> String {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    (0..NOISE_BYTES).map(|_| rng.alphanumeric()).collect()
+}
+
+/// The name of a file beside the run.
+fn attachment(at: usize) -> String {
+    format!("capture-{at}.bin")
+}
+
+fn batch(rows: &[Row], plan: &Plan, run: &Identity<'_>) -> RecordBatch {
     use Scope::{All, Measurements, Steps};
     let mut columns: Vec<(String, ArrayRef)> = Vec::new();
     let mut add = |name: &str, array: ArrayRef| columns.push((name.to_owned(), array));
@@ -308,6 +338,22 @@ fn batch(rows: &[Row], run: &Identity<'_>) -> RecordBatch {
     add("out_settling_ms", numbers(rows, Measurements, |row| row.value / 7.0));
     let note = |row: &Row| (row.is_in(Measurements) && row.outcome() == "failed").then_some("see scope capture");
     add("out_note", Arc::new(rows.iter().map(note).collect::<StringArray>()));
+    if !plan.attachments.is_empty() {
+        // The row of the run comes first.
+        let capture = |at: usize| at.checked_sub(1).filter(|at| *at < plan.attachments.len());
+        let reference = |at: usize| capture(at).map(|at| format!("file://_ref/{}", attachment(at)));
+        add("out_capture", Arc::new((0..rows.len()).map(reference).collect::<StringArray>()));
+    }
+    if plan.trace_bytes > 0 {
+        let noise = noise(plan.number);
+        let mut rng = fastrand::Rng::with_seed(plan.number + plan.revision);
+        let mut trace = |_: &Row| {
+            let at = rng.usize(..NOISE_BYTES - plan.trace_bytes);
+            noise[at..at + plan.trace_bytes].to_owned()
+        };
+        let traces = rows.iter().map(|row| row.is_in(Measurements).then(|| trace(row)));
+        add("out_trace", Arc::new(traces.collect::<StringArray>()));
+    }
 
     for (name, values) in INSTRUMENTS {
         let mut list = ListBuilder::new(StringBuilder::new());

@@ -20,8 +20,14 @@ pub fn configure(project: &Project, sources: &[Source], sink: &str) {
 
 /// How a test's S3 server is reached.
 pub fn s3(uri: &str, endpoint: &str) -> String {
+    s3_with(uri, endpoint, "")
+}
+
+/// The same with more options.
+pub fn s3_with(uri: &str, endpoint: &str, options: &str) -> String {
+    let comma = if options.is_empty() { "" } else { ", " };
     format!(
-        "uri = '{uri}', options = {{ endpoint = '{endpoint}', region = 'us-east-1', access_key_id = 'K', secret_access_key = 'S3CRET-KEY', disable_config_load = true, disable_ec2_metadata = true }}"
+        "uri = '{uri}', options = {{ endpoint = '{endpoint}', region = 'us-east-1', access_key_id = 'K', secret_access_key = 'S3CRET-KEY', disable_config_load = true, disable_ec2_metadata = true{comma}{options} }}"
     )
 }
 

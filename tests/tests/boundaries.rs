@@ -26,7 +26,8 @@ fn below(package: &str, arguments: &[&str]) -> BTreeSet<String> {
 
 fn plugins() -> Vec<String> {
     let entries = fs::read_dir(root().join("plugins")).expect("plugins/");
-    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name in UTF-8"));
+    let rust = entries.map(|entry| entry.expect("an entry")).filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let names = rust.map(|entry| entry.file_name().into_string().expect("a name in UTF-8"));
     names.map(|name| format!("litmus-sink-{name}")).collect()
 }
 

@@ -189,3 +189,47 @@ fn help_names_every_command() {
         project.run([command, "--help"]).exits(0);
     }
 }
+
+/// The plugin checks its own configuration and knows of no file; the host says where the key stands.
+#[test]
+fn a_mistake_in_a_sinks_own_configuration_is_told_with_its_place() {
+    let project = Project::new();
+    let config = "[[sink]]\nplugin = \"sqlite.so\"\nconfig = { path = \"a.db\",\n  columns_mx = 3 }\n";
+    fs::write(project.path("litmus-host.toml"), config).unwrap();
+    for command in [&["forward"][..], &["check"]] {
+        let ended = project.run(command);
+        ended.exits(2).says("litmus-host.toml:4:3: sink \"sqlite\" (sqlite.so): ");
+        ended.says("unknown key \"columns_mx\"; did you mean \"columns_max\"?");
+    }
+    fs::write(project.path("litmus-host.toml"), "[[sink]]\nplugin = \"sqlite.so\"\n").unwrap();
+    project.run(["check"]).exits(2).says("litmus-host.toml:2:10: sink \"sqlite\" (sqlite.so): missing field `path`");
+    fs::remove_file(project.path("litmus-host.toml")).unwrap();
+    let flags = ["--plugin", "sqlite.so", "--set", "path=a.db", "--set", "columns_max=many"];
+    project.run(flags).exits(2).says("--set columns_max: sink \"sqlite\" (sqlite.so): ");
+}
+
+#[test]
+fn a_password_of_digits_is_a_text_and_is_not_printed() {
+    let project = Project::new();
+    let set = |more: &str| project.run(["check", "--plugin", "postgres.so", "--set", "host=h", "--set", more]);
+    let ended = set("password=7777123456");
+    ended.exits(0);
+    assert!(!format!("{ended}").contains("7777123456"), "{ended}");
+    let config = "[[sink]]\nplugin = \"postgres.so\"\nconfig = { host = \"h\", password = 7777123456 }\n";
+    fs::write(project.path("litmus-host.toml"), config).unwrap();
+    let ended = project.run(["check"]);
+    ended.exits(2).says("litmus-host.toml:3:24: ").says("\"password\": invalid type");
+    assert!(!format!("{ended}").contains("7777123456"), "{ended}");
+}
+
+#[test]
+fn a_dry_run_whose_destination_cannot_be_asked_does_not_end_well() {
+    let project = Project::new();
+    write(&project.data_dir(), &Plan::new(13, 1));
+    let dry = |url: &str| {
+        let url = format!("url={url}");
+        project.run(["--plugin", "postgres.so", "--set", &url, "--dry-run", "--give-up-after", "0s"])
+    };
+    dry("postgresql://nobody@127.0.0.1:1/none").exits(1);
+    project.run(["--plugin", "sqlite.so", "--set", "path=a.db", "--dry-run"]).exits(0);
+}

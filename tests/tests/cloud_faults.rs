@@ -83,6 +83,26 @@ fn connections_cut_in_a_body_leave_no_half_object() {
 }
 
 #[test]
+fn a_part_that_never_arrives_leaves_nothing_behind() {
+    let (project, server) = (Project::new(), S3::start());
+    write(&project.data_dir(), &Plan { trace_bytes: 4096, ..Plan::new(1, 3000) });
+    let proxy = Proxy::before(server.port(), |passing| {
+        if passing.path.contains("partNumber=2") {
+            Fate::Answer(500, String::new(), "<Error><Code>InternalError</Code></Error>".to_owned())
+        } else {
+            Fate::Forward
+        }
+    });
+    let sink = s3(&format!("s3://{BUCKET}"), &proxy.endpoint()) + ", part_bytes = 5242880";
+    let toml = format!("[[sink]]\nname = 'o'\nplugin = 'cloud.so'\nconfig = {{ {sink} }}\n");
+    fs::write(project.path("litmus-host.toml"), toml).unwrap();
+    let ended = project.run(["--config", "litmus-host.toml", "--give-up-after", "1s"]);
+    ended.exits(1).says("InternalError");
+    assert_eq!(server.keys("test_results/"), Vec::<String>::new());
+    assert_eq!(server.open_uploads(), 0, "parts that nobody sees are paid for");
+}
+
+#[test]
 fn an_answer_that_is_lost_makes_no_second_object_and_no_conflict() {
     let puts = AtomicU64::new(0);
     let proxy = Bench::new().all_arrive(move |passing| {
@@ -101,6 +121,18 @@ fn an_answer_of_200_without_an_object_is_not_believed() {
     });
     let swallowed = proxy.seen().iter().filter(|(_, fate)| *fate != Fate::Forward).count();
     assert_eq!(swallowed, RUNS as usize, "the first put of each run");
+}
+
+#[test]
+fn a_page_in_the_services_place_is_not_taken_for_it() {
+    // What a hotel's network, or a proxy that wants a login, answers to everything.
+    let bench = Bench::new();
+    let page = format!("<html><body>Please log in{}</body></html>", " ".repeat(100_000));
+    bench.refused(200, "Content-Type: text/html\r\n", &page).exits(1).says("is no identity of a destination");
+    assert_eq!(bench.server.keys(""), Vec::<String>::new());
+    // Once it is gone, everything arrives.
+    bench.forward(&format!("s3://{BUCKET}"), &bench.server.endpoint()).exits(0);
+    assert_eq!(bench.server.keys("test_results/").len(), bench.runs.len());
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::{Result, build, process};
 
 /// How many runs the table shows; the rest is a query away.
 const RUNS_SHOWN: usize = 12;
+/// And how many objects the listing.
+const OBJECTS_SHOWN: usize = 6;
 
 pub(crate) fn run() -> Result<()> {
     println!("Building litmus-host and its plugins …");
@@ -28,11 +30,7 @@ pub(crate) fn run() -> Result<()> {
     process::run(Command::new(&host).args(&arguments).arg("--quiet").current_dir(root()))?;
     show(&demo.join("litmus.db")).map_err(|error| format!("{}: {error}", demo.join("litmus.db").display()))?;
     let objects = demo.join("objects");
-    let (files, bytes) = count(&objects).map_err(|error| format!("{}: {error}", objects.display()))?;
-    println!(
-        "\n{}: {files} objects, {bytes} bytes: every sealed file as it is, and what runs refer to.",
-        near(&objects)
-    );
+    show_objects(&objects).map_err(|error| format!("{}: {error}", objects.display()))?;
 
     let (host, demo, arguments) = (near(&host), near(&demo), arguments.join(" "));
     println!(
@@ -105,23 +103,34 @@ fn show(database: &Path) -> Result<()> {
     )
 }
 
-/// Files and bytes below a folder, the sink's own left out.
-fn count(folder: &Path) -> io::Result<(u64, u64)> {
-    let (mut files, mut bytes) = (0, 0);
+/// The folder of objects, as a file manager would show it.
+fn show_objects(folder: &Path) -> io::Result<()> {
+    let mut found = Vec::new();
+    files(folder, &mut found)?;
+    found.sort();
+    let bytes: u64 = found.iter().map(|(_, bytes)| bytes).sum();
+    println!(
+        "\n{}: {} objects, {bytes} bytes: every sealed file as it is, and what runs refer to. Some of them:\n",
+        near(folder),
+        found.len()
+    );
+    for (path, bytes) in found.iter().rev().step_by(found.len().div_ceil(OBJECTS_SHOWN).max(1)) {
+        println!("  {bytes:>8}  {}", path.strip_prefix(folder).unwrap_or(path).display());
+    }
+    Ok(())
+}
+
+/// Files below a folder with their sizes, the sink's own left out.
+fn files(folder: &Path, found: &mut Vec<(PathBuf, u64)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            if entry.file_name() != ".litmus" {
-                let (more_files, more_bytes) = count(&entry.path())?;
-                files += more_files;
-                bytes += more_bytes;
-            }
-        } else {
-            files += 1;
-            bytes += entry.metadata()?.len();
+        if !entry.file_type()?.is_dir() {
+            found.push((entry.path(), entry.metadata()?.len()));
+        } else if entry.file_name() != ".litmus" {
+            files(&entry.path(), found)?;
         }
     }
-    Ok((files, bytes))
+    Ok(())
 }
 
 /// Prints a query's answer, numbers to the right.

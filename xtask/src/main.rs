@@ -7,6 +7,8 @@ mod dist;
 mod fuzz;
 mod header;
 mod lint;
+mod mutants;
+mod new_plugin;
 mod process;
 mod servers;
 mod test;
@@ -36,6 +38,10 @@ enum Command {
     Test,
     /// Put plugins through the conformance suite, through the built .so and against the real backend
     TestPlugins(test_plugins::Options),
+    /// Break each promise of the conformance suite once, and see that its case notices
+    Mutants(mutants::Options),
+    /// Write a plugin crate that builds and passes the suite, ready to edit
+    NewPlugin(new_plugin::Options),
     /// Build litmus-host and every plugin, and lay the plugins beside it as plugins/NAME.so
     Build(build::Options),
     /// Get the servers that tests start: those not installed are unpacked into target/servers
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test => test::run(),
         Command::TestPlugins(options) => test_plugins::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
+        Command::NewPlugin(options) => new_plugin::run(&options),
         Command::Build(options) => build::run(&options),
         Command::Servers => servers::run(),
         Command::Lint(options) => lint::run(&options),

@@ -50,22 +50,37 @@ const SERVERS: &[Server] = &[
     Server { name: "syslog-ng", programs: &["usr/sbin/syslog-ng"], packages: From::Debian(&["syslog-ng-core"]) },
 ];
 
+/// What only benchmarks need.
+const PEERS: &[Server] =
+    &[Server { name: "rclone", programs: &["usr/bin/rclone"], packages: From::Debian(&["rclone"]) }];
+
 pub(crate) fn run() -> Result<()> {
     for server in SERVERS {
-        let into = root().join("target/servers").join(server.name);
-        if server.is_in(Path::new("/")) || server.is_on_path() {
-            println!("{}: installed", server.name);
-        } else if server.is_in(&into) {
-            println!("{}: in {}", server.name, into.display());
-        } else {
-            server.unpack(&into).map_err(|error| format!("{}: {error}", server.name))?;
-            println!("{}: unpacked into {}", server.name, into.display());
-        }
+        let there = server.get()?;
+        let place = if there == Path::new("/") { "installed".to_owned() } else { format!("in {}", there.display()) };
+        println!("{}: {place}", server.name);
     }
     Ok(())
 }
 
+/// The folder below which a peer of a benchmark lies, as it would below `/`; unpacked when first asked for.
+pub(crate) fn peer(name: &str) -> Result<PathBuf> {
+    PEERS.iter().find(|peer| peer.name == name).ok_or(format!("there is no peer {name}"))?.get()
+}
+
 impl Server {
+    /// The folder below which it lies; unpacked where it is not there.
+    fn get(&self) -> Result<PathBuf> {
+        let into = root().join("target/servers").join(self.name);
+        if self.is_in(Path::new("/")) || self.is_on_path() {
+            return Ok(PathBuf::from("/"));
+        }
+        if !self.is_in(&into) {
+            self.unpack(&into).map_err(|error| format!("{}: {error}", self.name))?;
+        }
+        Ok(into)
+    }
+
     fn is_in(&self, folder: &Path) -> bool {
         self.programs.iter().any(|program| !matching(folder, program).is_empty())
     }

@@ -41,9 +41,17 @@ pub struct Receipt {
     /// Each attachment as the sink left it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<AttachmentReceipt>,
+    /// How many of them were not there when the time to wait for them was over; of sinks that move files.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attachments_missing: u64,
     /// Statements that would have run; in answer to a dry run only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub planned: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's shape
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// One attachment in a receipt.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use litmus_core::{RunId, Status};
 use serde::Serialize;
 
-use crate::config::{PluginConfig, Redactor};
+use crate::config::{Place, Places, PluginConfig, Redactor};
 
 /// A data dir to forward from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,10 @@ pub(crate) struct SinkSpec {
     pub(crate) plugin_given: String,
     /// Secrets resolved; it prints masked.
     pub(crate) config: PluginConfig,
+    /// Where the keys of `config` were given.
+    pub(crate) places: Places,
+    /// Where the sink itself was.
+    pub(crate) place: Place,
     /// For a new ledger.
     pub(crate) start: Option<Start>,
     /// Time allowed to one call of the plugin.
@@ -51,6 +55,15 @@ pub(crate) struct SinkSpec {
     pub(crate) batch_bytes_max: Option<u64>,
     /// Runs in a batch; `None`: what the plugin prefers.
     pub(crate) batch_runs_max: Option<u32>,
+}
+
+impl SinkSpec {
+    /// What its plugin has to say against its configuration, and where that stands.
+    pub(crate) fn complaint(&self, error: &dyn std::fmt::Display) -> String {
+        let message = error.to_string();
+        let place = self.places.named_in(&message).unwrap_or(&self.place);
+        format!("{place}: sink \"{}\" ({}): {message}", self.name, self.plugin_given)
+    }
 }
 
 /// What `forward` is to do.

@@ -11,6 +11,7 @@ mod engine_api;
 mod ledger;
 mod output;
 mod plugins;
+mod trust;
 mod within;
 
 fn main() -> std::process::ExitCode {

@@ -32,14 +32,23 @@ pub fn non_finite(text: &str) -> Option<f64> {
     }
 }
 
+/// The float as a whole number, where its shortest spelling means another one: `9.223372036854775e18` is the double
+/// 9223372036854774784, but a database that keeps decimals (`jsonb`) writes it out as 9223372036854775000, an integer of
+/// its own. Below 2^53 the spelling is exact; past 64 bits every reader takes a double.
+pub fn whole(number: f64) -> Option<i64> {
+    const EXACT: std::ops::Range<f64> = 9_007_199_254_740_992.0..9_223_372_036_854_775_808.0;
+    EXACT.contains(&number.abs()).then_some(number as i64)
+}
+
 /// A cell as `extra` holds it.
 pub fn encode(cell: &Cell<'_>) -> Value {
     match cell {
         Cell::Text(text) => Value::from(*text),
         Cell::Int(whole) => Value::from(*whole),
-        Cell::Float(number) => match (Number::from_f64(*number), non_finite_text(*number)) {
-            (Some(number), _) => Value::Number(number),
-            (None, text) => json!({ "number": text }),
+        Cell::Float(number) => match (whole(*number), Number::from_f64(*number)) {
+            (Some(whole), _) => Value::from(whole),
+            (None, Some(number)) => Value::Number(number),
+            (None, None) => json!({ "number": non_finite_text(*number) }),
         },
         Cell::Bool(value) => Value::from(*value),
         Cell::Timestamp(us) => match timestamp::text(*us) {
@@ -110,6 +119,17 @@ mod tests {
         assert_eq!(form(Cell::Timestamp(i64::MAX)), r#"{"timestamp_us":9223372036854775807}"#);
         assert_eq!(form(Cell::Json("{oops")), r#"{"json":"{oops"}"#);
         assert_eq!(form(Cell::List(vec![Some(Cell::Text("a")), None])), r#"["a",null]"#);
+    }
+
+    #[test]
+    fn large_whole_floats_are_spelled_out() {
+        for number in [9.223372036854775e18, -9.223372036854775e18, 9_007_199_254_740_994.0] {
+            assert_eq!(encode(&Cell::Float(number)).to_string(), format!("{}", number as i64));
+        }
+        for number in [-9.223372036854775e18, 9_007_199_254_740_991.0, 1e19, f64::MIN] {
+            assert_eq!(encode(&Cell::Float(number)).as_f64(), Some(number), "{number}");
+        }
+        assert_eq!(encode(&Cell::Float(5.0)).to_string(), "5.0");
     }
 
     #[test]

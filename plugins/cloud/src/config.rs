@@ -16,6 +16,7 @@ use crate::limiter::Limiter;
 use crate::remote::Remote;
 use crate::services::{self, Place};
 use crate::store::Store;
+use crate::tags::Tags;
 use crate::transport::Transport;
 
 /// Sealed run files as objects of a store, or as files of a folder.
@@ -51,6 +52,9 @@ pub(crate) struct Config {
     /// Whether puts say that they must not overwrite. Only for services that refuse such puts: `false`.
     #[serde(default = "yes")]
     pub(crate) create_only: bool,
+    /// Tags of every object, at services that have them (S3, Azure).
+    #[serde(default)]
+    pub(crate) tags: BTreeMap<String, String>,
     /// Certificates in PEM of authorities to be trusted besides the machine's own.
     #[serde(default)]
     pub(crate) ca_file: Option<PathBuf>,
@@ -140,6 +144,7 @@ impl TryFrom<Config> for Settings {
         let (store, uri, destination) = match place {
             Place::Folder(root) => {
                 services::refuse_options(&options)?;
+                Tags::new("file", &config.tags, &options)?;
                 let uri = format!("file://{}/", root.display().to_string().trim_end_matches('/'));
                 let destination = uri.trim_end_matches('/').to_owned();
                 (Store::Folder(Arc::new(Folder::new(root))), uri, destination)
@@ -149,14 +154,20 @@ impl TryFrom<Config> for Settings {
                 let uri = if prefix.is_empty() { uri } else { uri + "/" };
                 let destination = destination(&uri, &options);
                 let operator = services::operator(&scheme, &name, &prefix, &options)?;
+                let tags = Tags::new(&scheme, &config.tags, &options)?;
                 let limiter = Arc::new(Limiter::new(concurrency_max));
                 let transport = Transport::new(
                     config.ca_file.as_deref(),
                     config.proxy.as_deref(),
                     limiter,
                     concurrency_max as usize,
+                    tags,
                 )?;
-                let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
+                let transport = HttpTransporter::new(transport);
+                // What a role is asked for with, opendal fetches by the default transport, of which there is none here; the
+                // first one stays.
+                HttpTransporter::install_default(transport.clone());
+                let context = OperationContext::new().with_http_transport(transport);
                 let remote = Remote::new(
                     operator.with_context(context),
                     uri.clone(),
@@ -246,6 +257,7 @@ mod tests {
             (json!({"uri": "file:///x", "key": "same"}), "hint: a template"),
             (json!({"uri": "file:///x", "on_revision": "drop"}), "replace"),
             (json!({"uri": "file:///x", "ca_fil": "x"}), "ca_file"),
+            (json!({"uri": "file:///x", "tags": {"a": "b"}}), "hint: s3:// and azblob:// have them"),
             (
                 json!({"uri": "s3://b", "options": {"region": "r"}, "ca_file": "/nowhere.pem"}),
                 "hint: a file of certificates",

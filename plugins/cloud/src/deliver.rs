@@ -230,13 +230,14 @@ impl Item {
 
     fn delivered(senders: &Senders, key: &str, attachments: Vec<AttachmentReceipt>) -> Report {
         let missing = attachments.iter().filter(|one| one.size.is_none() && !one.reference.starts_with("channel:"));
-        let missing = missing.count();
+        let missing = missing.count() as u64;
         let mut report = Report::done(
             Status::Delivered,
             Receipt {
                 grade: Some(Grade::Committed),
                 location: Some(senders.location(key)),
                 attachments,
+                attachments_missing: missing,
                 ..Receipt::default()
             },
         );

@@ -8,6 +8,8 @@ use http::{HeaderMap, StatusCode};
 use litmus_core::{SinkError, Status};
 use opendal::ErrorKind;
 
+/// The longest wait that a service can ask for: one that says a year is wrong, and nobody would notice.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// A clock that is this far off makes signatures invalid (S3 allows 15 minutes).
 const SKEW_SECONDS_MAX: i64 = 300;
 
@@ -71,7 +73,14 @@ impl Refusal {
     fn status(&self) -> Status {
         let is_config = matches!(
             self.code.as_str(),
-            "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "InvalidBucketName"
+            "AuthorizationHeaderMalformed"
+                | "IllegalLocationConstraintException"
+                | "InvalidBucketName"
+                | "InvalidEncryptionAlgorithmError"
+                | "InvalidStorageClass"
+                | "InvalidTag"
+                | "KMS.DisabledException"
+                | "KMS.NotFoundException"
         );
         match self.status.as_u16() {
             _ if self.is_auth() => Status::Auth,
@@ -106,6 +115,10 @@ impl Refusal {
             }
             (Status::Config, _) if self.status == StatusCode::NOT_IMPLEMENTED => {
                 "the service may not know puts that only create: create_only = false does without, with a weaker guarantee".into()
+            }
+            (Status::Config, "InvalidTag") => "look at tags".into(),
+            (Status::Config, code) if code.contains("Storage") || code.contains("KMS") || code.contains("Encryption") => {
+                "look at options.default_storage_class and options.server_side_encryption".into()
             }
             (Status::Config, _) => "look at uri, options.endpoint and options.region".into(),
             _ => String::new(),
@@ -146,11 +159,15 @@ fn tag(body: &str, name: &str) -> Option<String> {
 /// `Retry-After`: seconds, or a date (RFC 9110 section 10.2.3).
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Some(Duration::try_from(until - jiff::Timestamp::now()).unwrap_or_default())
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) if text.bytes().all(|byte| byte.is_ascii_digit()) => RETRY_AFTER_MAX,
+        Err(_) => {
+            let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            Duration::try_from(until - jiff::Timestamp::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 /// The sink's error for opendal's: `what` names the object or the destination.
@@ -174,6 +191,7 @@ pub(crate) fn of(error: &opendal::Error, what: &str, scrub: &dyn Fn(&str) -> Str
         }
         cause = source.source();
     }
+    let is_certificate = text.contains("invalid peer certificate");
     let is_signing = text.contains("sign") || text.contains("credential");
     let (status, hint) = match error.kind() {
         ErrorKind::NotFound => (Status::Config, "\nhint: the bucket or container has to exist"),
@@ -182,6 +200,10 @@ pub(crate) fn of(error: &opendal::Error, what: &str, scrub: &dyn Fn(&str) -> Str
         }
         ErrorKind::ConfigInvalid | ErrorKind::Unsupported => (Status::Config, ""),
         ErrorKind::PermissionDenied => (Status::Auth, ""),
+        _ if is_certificate => (
+            Status::Config,
+            "\nhint: set ca_file to the authority that signed it; options.endpoint has the name in it, and this machine's clock is right",
+        ),
         ErrorKind::RateLimited => (Status::Throttled, ""),
         ErrorKind::Conflict | ErrorKind::ConditionNotMatch | ErrorKind::AlreadyExists => (Status::Conflict, ""),
         ErrorKind::Unexpected if is_signing && !error.is_temporary() => {
@@ -224,6 +246,8 @@ mod tests {
             (403, "RequestTimeTooSkewed", Status::Auth),
             (400, "ExpiredToken", Status::Auth),
             (400, "AuthorizationHeaderMalformed", Status::Config),
+            (400, "InvalidStorageClass", Status::Config),
+            (400, "KMS.NotFoundException", Status::Config),
             (404, "NoSuchBucket", Status::Config),
             (301, "PermanentRedirect", Status::Config),
             (409, "OperationAborted", Status::Conflict),
@@ -244,6 +268,10 @@ mod tests {
         let date = refusal(503, &[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")], "");
         assert_eq!(date.retry_after(), Some(Duration::ZERO), "a date that has passed");
         assert_eq!(refusal(503, &[("retry-after", "soon")], "").retry_after(), None);
+        for forever in ["86400", "18446744073709551615", "99999999999999999999999", "1 Jan 2900 00:00:00 GMT"] {
+            let wait = refusal(503, &[("retry-after", forever)], "").retry_after();
+            assert_eq!(wait, Some(RETRY_AFTER_MAX), "{forever}");
+        }
     }
 
     #[test]

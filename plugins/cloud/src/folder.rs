@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::note::Note;
 use crate::sealed::{Body, blocking};
-use crate::store::{OWN_FOLDER, Object, Onto, Put, Seen};
+use crate::store::{OWN_FOLDER, Object, Onto, Put, Seen, identity};
 
 /// Files that serialise writers of the same key.
 const LOCKS: u8 = 16;
@@ -233,8 +233,8 @@ impl Folder {
     pub(crate) fn incarnation(&self, make: bool) -> Result<Option<String>, SinkError> {
         let path = self.own("id");
         for _ in 0..2 {
-            match fs::read_to_string(&path) {
-                Ok(text) => return Ok(Some(text.trim().to_owned())),
+            match fs::read(&path) {
+                Ok(text) => return identity(&text, &path.display().to_string()).map(Some),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => (),
                 Err(error) => return Err(failed(&error, &path, "reading it")),
             }
@@ -366,6 +366,10 @@ fn failed(error: &io::Error, path: &Path, doing: &str) -> SinkError {
     let (status, hint) = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             (Status::Config, "\nhint: the host's user needs to write there")
+        }
+        // Of this run alone: its values are what makes the name long.
+        io::ErrorKind::InvalidFilename => {
+            (Status::Data, "\nhint: a name can have 255 bytes: a key template with fewer fields between two `/`")
         }
         io::ErrorKind::NotADirectory => (Status::Conflict, "\nhint: a file stands where a folder is needed"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {

@@ -5,7 +5,7 @@
 //! - `key`, `escape`: where a run lies; names that are safe as keys and as file names, and can be turned back.
 //! - `note`: what an object says of itself.
 //! - `store`: what a destination can do; `folder`: `file://` by hand; `remote`: object stores through opendal.
-//! - `transport`, `limiter`, `failure`: HTTP with the pace that the service allows, and what its refusals mean.
+//! - `transport`, `limiter`, `failure`: HTTP with the pace that the service allows, and what its refusals mean; `tags`.
 //! - `sealed`: reading what is sent, hashed on the way.
 
 mod audit;
@@ -22,6 +22,7 @@ mod sealed;
 mod services;
 mod sink;
 mod store;
+mod tags;
 mod transport;
 
 litmus_core::export_sink!(sink::CloudSink);

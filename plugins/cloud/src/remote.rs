@@ -21,7 +21,7 @@ use crate::escape::hex;
 use crate::failure;
 use crate::note::Note;
 use crate::sealed::Body;
-use crate::store::{OWN_FOLDER, Object, Onto, Put, Seen};
+use crate::store::{OWN_FOLDER, Object, Onto, Put, Seen, identity};
 
 /// Parts of one object under way at once.
 const PARTS_AT_ONCE: usize = 4;
@@ -29,6 +29,10 @@ const PARTS_AT_ONCE: usize = 4;
 const PARTS_MAX: u64 = 9_000;
 /// What an object read back is hashed by.
 const READ_BYTES: u64 = 4 << 20;
+/// `.litmus/id` holds a UUID.
+const IDENTITY_BYTES_MAX: usize = 1 << 10;
+/// `.litmus/KEY.json` holds a few revisions.
+const NOTES_BYTES_MAX: usize = 1 << 20;
 /// The unit in which memory is shared out.
 const MEMORY_UNIT: usize = 64 << 10;
 /// Bodies held in memory at once, over all deliveries of an instance.
@@ -334,11 +338,24 @@ impl Remote {
         }
     }
 
+    /// An object of our own. One that is longer than it can be is cut, and is nothing that we know.
+    async fn read_small(&self, key: &str, bytes_max: usize) -> opendal::Result<Vec<u8>> {
+        let mut stream = self.operator.reader(key).await?.into_stream(..).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = stream.try_next().await? {
+            bytes.extend_from_slice(&chunk.to_bytes());
+            if bytes.len() > bytes_max {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
     pub(crate) async fn incarnation(&self, make: bool) -> Result<Option<String>, SinkError> {
         let key = format!("{OWN_FOLDER}id");
         for _ in 0..2 {
-            match self.operator.read(&key).await {
-                Ok(bytes) => return Ok(Some(String::from_utf8_lossy(&bytes.to_bytes()).trim().to_owned())),
+            match self.read_small(&key, IDENTITY_BYTES_MAX).await {
+                Ok(bytes) => return identity(&bytes, &format!("{}{key}", self.uri)).map(Some),
                 Err(error) if error.kind() == ErrorKind::NotFound => (),
                 Err(error) => return Err(self.failed(&error, &key)),
             }
@@ -378,8 +395,8 @@ impl Remote {
     }
 
     async fn notes(&self, key: &str) -> Result<Notes, SinkError> {
-        match self.operator.read(&Self::beside(key)).await {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes.to_bytes()).unwrap_or_default()),
+        match self.read_small(&Self::beside(key), NOTES_BYTES_MAX).await {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Notes::default()),
             Err(error) => Err(self.failed(&error, key)),
         }

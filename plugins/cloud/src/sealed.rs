@@ -12,6 +12,8 @@ use sha2::Digest;
 
 /// How much is read at once where nothing else is asked for.
 const CHUNK_BYTES: usize = 1 << 20;
+/// Up to this size a file is read where it is needed.
+const SMALL_BYTES: u64 = 256 << 10;
 
 /// A file to send.
 pub(crate) struct Body {
@@ -66,8 +68,12 @@ impl Body {
         Ok(bytes)
     }
 
-    /// The same on a thread that may block: a file on a share can take long.
+    /// The same on a thread that may block: a large file on a share can take long. A small one was just hashed by the host, and
+    /// is in memory.
     pub(crate) async fn read_async(self: &Arc<Self>, offset: u64, bytes_max: usize) -> Result<Vec<u8>, SinkError> {
+        if self.size <= SMALL_BYTES {
+            return self.read(offset, bytes_max);
+        }
         let body = Arc::clone(self);
         blocking(move || body.read(offset, bytes_max)).await
     }

@@ -17,8 +17,6 @@ use crate::store::Store;
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a cancelled delivery may take to tidy up: abort an upload, remove a copy.
 const TIDY_MAX: Duration = Duration::from_secs(2);
-/// Threads of an instance: hashing and TLS for a few requests at once.
-const THREADS: usize = 2;
 
 /// One bucket, container or folder.
 pub(crate) struct CloudSink {
@@ -199,7 +197,9 @@ impl CloudSink {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime);
         }
-        let made = Builder::new_multi_thread().worker_threads(THREADS).enable_all().thread_name("litmus-cloud").build();
+        // The calling thread does the work: for small files, handing it to another thread and back costs as much as hashing
+        // them. What may block has threads of its own.
+        let made = Builder::new_current_thread().enable_all().thread_name("litmus-cloud").build();
         let made = made.map_err(|error| SinkError::transient("no thread can be started").with_source(error))?;
         Ok(self.runtime.get_or_init(|| made))
     }

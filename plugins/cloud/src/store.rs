@@ -53,6 +53,22 @@ pub(crate) enum Put {
     Taken,
 }
 
+/// The identity that stands in `.litmus/id`. Anything else there was written by somebody else, or by something between us and
+/// the service that answers every question with a page of its own.
+pub(crate) fn identity(text: &[u8], at: &str) -> Result<String, SinkError> {
+    let text = String::from_utf8_lossy(text);
+    match uuid::Uuid::try_parse(text.trim()) {
+        Ok(id) => Ok(id.to_string()),
+        Err(_) => Err(SinkError::transient(format!(
+            "{at}: {:?} is no identity of a destination\nhint: does something between here and the service answer in its place? if it is the service's own answer, remove the object: the host makes a new one, and asks what is there",
+            text.trim().chars().take(IDENTITY_CHARS_SHOWN).collect::<String>()
+        ))),
+    }
+}
+
+/// How much of it a message shows.
+const IDENTITY_CHARS_SHOWN: usize = 60;
+
 impl Store {
     /// The object at a key; `None` where there is none.
     pub(crate) async fn stat(&self, key: &str) -> Result<Option<Object>, SinkError> {
@@ -91,6 +107,24 @@ impl Store {
         match self {
             Self::Folder(folder) => folder.incarnation(make),
             Self::Remote(remote) => remote.incarnation(make).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::identity;
+
+    #[test]
+    fn only_a_uuid_is_an_identity() {
+        let id = "0b54660c-1111-4222-8333-123456789abc";
+        assert_eq!(identity(format!(" {id}\n").as_bytes(), "x").unwrap(), id);
+        for wrong in [&b""[..], b"<html>", &[0xff; 2000], format!("{id}{id}").as_bytes()] {
+            let error = identity(wrong, "s3://b/.litmus/id").unwrap_err().to_string();
+            assert!(
+                error.starts_with("s3://b/.litmus/id: ") && error.contains("\nhint: ") && error.len() < 1000,
+                "{error}"
+            );
         }
     }
 }

@@ -11,13 +11,15 @@ use std::time::Duration;
 use http::{Request, Response, StatusCode};
 use litmus_core::SinkError;
 use opendal::raw::Operation;
-use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport};
+use opendal::raw::oio::ReadStream;
+use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, HttpTransporter};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::failure::Refusal;
 use crate::limiter::{Limiter, WAIT_MAX};
+use crate::tags::Tags;
 
 /// A request that fails for no fault of its own is made this often.
 const TRIES_MAX: u32 = 3;
@@ -29,11 +31,14 @@ const BACKOFF: Duration = Duration::from_millis(200);
 const REQUEST_MAX: Duration = Duration::from_mins(1);
 const BYTES_A_SECOND_MIN: u64 = 32 << 10;
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How much of the body of an error is looked at.
+const ERROR_BYTES_MAX: usize = 64 << 10;
 
 /// A client with this pace.
 pub(crate) struct Transport {
     client: ReqwestTransport,
     limiter: Arc<Limiter>,
+    tags: Option<Tags>,
 }
 
 impl Transport {
@@ -42,6 +47,7 @@ impl Transport {
         proxy: Option<&str>,
         limiter: Arc<Limiter>,
         connections: usize,
+        tags: Option<Tags>,
     ) -> Result<Self, SinkError> {
         let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(ca_file)?)
@@ -60,7 +66,7 @@ impl Transport {
         let client = client
             .build()
             .map_err(|error| SinkError::config("the HTTP client cannot be made").with_source(error.without_url()))?;
-        Ok(Self { client: ReqwestTransport::new(client), limiter })
+        Ok(Self { client: ReqwestTransport::new(client), limiter, tags })
     }
 
     async fn once(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
@@ -76,7 +82,10 @@ impl HttpTransport for Transport {
         if request.extensions().get::<Operation>().is_none() {
             return self.once(request).await;
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(tags) = &self.tags {
+            tags.add(&mut parts, &HttpTransporter::new(self.client.clone())).await?;
+        }
         let mut tries = 0;
         loop {
             tries += 1;
@@ -88,8 +97,8 @@ impl HttpTransport for Transport {
                     return Ok(response);
                 }
                 Ok(response) => {
-                    let (parts, mut body) = response.into_parts();
-                    let body = body.to_buffer().await.map(|body| body.to_bytes()).unwrap_or_default();
+                    let (parts, body) = response.into_parts();
+                    let body = beginning(body).await;
                     let refusal = Refusal::new(parts.status, &parts.headers, &body);
                     let wait = refusal.retry_after().unwrap_or_else(|| backoff(tries));
                     let again = if refusal.is_throttled() {
@@ -113,6 +122,22 @@ impl HttpTransport for Transport {
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+/// What an answer that is no success begins with: it may have no end.
+async fn beginning(mut body: HttpBody) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let read = async {
+        while bytes.len() < ERROR_BYTES_MAX {
+            match body.read().await {
+                Ok(chunk) if !chunk.is_empty() => bytes.extend_from_slice(&chunk.to_bytes()),
+                _ => break,
+            }
+        }
+    };
+    tokio::time::timeout(CONNECT_MAX, read).await.ok();
+    bytes.truncate(ERROR_BYTES_MAX);
+    bytes
 }
 
 /// Success, and the refusals that opendal has to see: "not there", and "not as you expected".

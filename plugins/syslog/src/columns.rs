@@ -1,5 +1,7 @@
 //! Columns of a batch by name and kind, and the names that values have in structured data.
 
+use std::collections::HashSet;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, TimestampMicrosecondArray,
 };
@@ -11,7 +13,7 @@ use serde_json::Value;
 
 use crate::config::Settings;
 use crate::message::{Composer, param};
-use crate::text::{escaped, sd_name, timestamp};
+use crate::text::{escaped, sd_name_beside, timestamp};
 
 /// A column that may be absent, or hold nothing in a row.
 pub(crate) struct Cells<'a, A>(Option<&'a A>);
@@ -99,6 +101,29 @@ const ALWAYS: &[&str] = &[
     "vector_index",
 ];
 const ALWAYS_OF_STEPS: &[&str] = &["run_id", "row_index", "step_path", "step_outcome", "vector_index", "step_retry"];
+/// What every message has besides, or may have.
+const OF_MESSAGES: &[&str] = &["msg_id", "run_id", "dut_serial", "station_id", "truncated"];
+
+/// The names that values of a message have in structured data, as columns are added to them.
+pub(crate) struct Names<'a> {
+    settings: &'a Settings,
+    taken: HashSet<String>,
+}
+
+impl<'a> Names<'a> {
+    /// After those of every message, and these.
+    pub(crate) fn after(settings: &'a Settings, names: &[&str]) -> Self {
+        let names = OF_MESSAGES.iter().chain(names);
+        Self { settings, taken: names.map(|name| settings.vocabulary.spell(name).into_owned()).collect() }
+    }
+
+    /// The next one: of this column, and of no other.
+    pub(crate) fn next(&mut self, column: &str) -> String {
+        let name = sd_name_beside(&self.settings.vocabulary.spell(column), |name| self.taken.contains(name));
+        self.taken.insert(name.clone());
+        name
+    }
+}
 
 /// Whether one of the patterns that the user set names this column.
 pub(crate) fn is_wanted(patterns: &[String], name: &str) -> bool {
@@ -124,7 +149,7 @@ impl<'a> Extra<'a> {
     pub(crate) fn of(batch: &'a RecordBatch, settings: &Settings, table: Table) -> Result<Self, SinkError> {
         let always = if table == Table::Steps { ALWAYS_OF_STEPS } else { ALWAYS };
         let schema = batch.schema_ref();
-        let mut columns = Vec::new();
+        let (mut columns, mut names) = (Vec::new(), Names::after(settings, always));
         for (field, column) in schema.fields().iter().zip(batch.columns()) {
             let name = field.name();
             if always.contains(&name.as_str()) || !is_wanted(&settings.columns, name) {
@@ -133,7 +158,7 @@ impl<'a> Extra<'a> {
             let column = typed(Kind::of(field), column).ok_or_else(|| {
                 SinkError::data(format!("column \"{name}\" is {}, which no canonical column is", column.data_type()))
             })?;
-            columns.push((param(&sd_name(&settings.vocabulary.spell(name))), column));
+            columns.push((param(&names.next(name)), column));
         }
         Ok(Self(columns))
     }

@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 use litmus_core::{Sha256, SinkError, Summary, Table, TableStream};
 use serde_json::Value;
 
-use crate::columns::{Extra, Named, floats, integers, texts, times};
+use crate::columns::{Extra, Named, Names, floats, integers, texts, times};
 use crate::config::{Detail, HOSTNAME_BYTES_MAX, Settings};
 use crate::message::{Composer, Shared, param};
 use crate::priority::{is_failure, pri};
@@ -234,11 +234,13 @@ impl<'a> Describer<'a> {
         }
         let columns = &self.settings.columns;
         let always = |name: &str| RUN_COLUMNS.contains(&name) || crate::columns::is_wanted(columns, name);
+        let mut names = Names::after(self.settings, RUN_VALUES);
         for (name, value) in summary.columns.iter().filter(|(name, _)| always(name)) {
+            let name = param(&names.next(name));
             match value {
-                Value::String(value) => composer.text(&spelled(name), Some(value)),
+                Value::String(value) => composer.text(&name, Some(value)),
                 Value::Null => (),
-                other => composer.text(&spelled(name), Some(&other.to_string())),
+                other => composer.text(&name, Some(&other.to_string())),
             }
         }
         send(composer.finish(|out| {
@@ -249,6 +251,19 @@ impl<'a> Describer<'a> {
         Ok(())
     }
 }
+
+/// What the message of a run says of it.
+const RUN_VALUES: &[&str] = &[
+    "outcome",
+    "dut_part_number",
+    "steps",
+    "measurements",
+    "failures",
+    "messages",
+    "run_started_at",
+    "sha256",
+    "supersedes",
+];
 
 /// What the message of a run says of it besides what identifies it, where the run has it.
 const RUN_COLUMNS: &[&str] = &[

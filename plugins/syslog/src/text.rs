@@ -66,6 +66,18 @@ pub(crate) fn sd_name(name: &str) -> String {
     if (1..=SD_NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(good) {
         return name.to_owned();
     }
+    hashed(name)
+}
+
+/// The name of one value among others: one that another has already gets a hash, too. Files bring names of their own, and
+/// none of them may pass for a value of the message.
+pub(crate) fn sd_name_beside(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let plain = sd_name(name);
+    if is_taken(&plain) { hashed(name) } else { plain }
+}
+
+fn hashed(name: &str) -> String {
+    let good = |character: char| character.is_ascii_graphic() && !matches!(character, '=' | ']' | '"');
     let kept = name.chars().map(|character| if good(character) { character } else { '_' });
     let kept: String = kept.take(SD_NAME_BYTES_MAX - 9).collect();
     format!("{kept}_{:08x}", fnv1a(name.as_bytes()))

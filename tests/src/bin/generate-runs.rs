@@ -16,11 +16,22 @@ struct Options {
     /// Measurements in each
     #[arg(long, default_value_t = 40)]
     measurements: usize,
+    /// Text of so many bytes with each measurement
+    #[arg(long, default_value_t = 0)]
+    trace_bytes: usize,
+    /// The size of a file beside each run; may be given several times
+    #[arg(long = "attachment")]
+    attachments: Vec<u64>,
 }
 
 fn main() {
     let options = Options::parse();
     for number in 0..options.runs {
-        write(&options.data_dir, &Plan::new(number, options.measurements));
+        let plan = Plan {
+            trace_bytes: options.trace_bytes,
+            attachments: options.attachments.clone(),
+            ..Plan::new(number, options.measurements)
+        };
+        write(&options.data_dir, &plan);
     }
 }

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 
 use super::s3::{elements, encoded};
-use super::{end, free_port, program, tail, wait_for_port};
+use super::{PATIENCE, end, free_port, program, tail, wait_for_port};
+use crate::project::wait_until;
 
 /// The account that Azurite knows, as its documentation prints it.
 pub const ACCOUNT: &str = "devstoreaccount1";
@@ -15,35 +16,61 @@ pub const ACCOUNT: &str = "devstoreaccount1";
 pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 /// The container that is there from the start.
 pub const CONTAINER: &str = "runs";
-const CLIENT: &str = include_str!("azure.py");
+pub(super) const CLIENT: &str = include_str!("azure.py");
 
 /// A running server; ended when dropped.
 pub struct Azurite {
     /// It outlives the server's last line.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     port: u16,
-    child: Child,
+    child: Option<Child>,
 }
 
 impl Azurite {
     /// A fresh one with an empty container.
     pub fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("litmus-azurite-").tempdir().expect("a temporary folder");
-        let log = folder.path().join("log");
-        let file = File::create(&log).expect("the folder is ours");
-        let port = free_port();
+        let mut server = Self { folder, port: free_port(), child: None };
+        server.up();
+        server.request("PUT", CONTAINER, "restype=container").expect("a container is made");
+        server
+    }
+
+    /// Starts it, again after [`Self::kill`], on the same port and folder.
+    pub fn up(&mut self) {
+        let log = self.folder.path().join("log");
+        let file = File::options().create(true).append(true).open(&log).expect("the folder is ours");
         let azurite =
             program("azurite-blob", "azurite", &["node_modules/.bin"]).unwrap_or_else(|error| panic!("{error}"));
         let mut command = Command::new(azurite);
-        command.args(["--blobHost", "127.0.0.1", "--blobPort", &port.to_string(), "--skipApiVersionCheck", "-l"]);
-        command.arg(folder.path().join("data")).stdin(Stdio::null());
+        let port = self.port.to_string();
+        command.args(["--blobHost", "127.0.0.1", "--blobPort", &port, "--skipApiVersionCheck", "-l"]);
+        command.arg(self.folder.path().join("data")).stdin(Stdio::null());
         command.stdout(file.try_clone().expect("a descriptor")).stderr(file);
         let mut child = command.spawn().expect("azurite runs");
-        let ready = wait_for_port(&mut child, port);
-        let server = Self { _folder: folder, port, child };
+        let ready = wait_for_port(&mut child, self.port);
+        self.child = Some(child);
         ready.unwrap_or_else(|why| panic!("azurite: {why}\n{}", tail(&log)));
-        server.request("PUT", CONTAINER, "restype=container").expect("a container is made");
-        server
+    }
+
+    /// kill -9. What it had in memory only is gone: it writes its index every five seconds.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a child of ours");
+            child.wait().expect("a child of ours");
+        }
+    }
+
+    /// Waits until its index on disk has this text, so that a kill does not lose it.
+    pub fn has_written(&self, text: &str) {
+        let index = self.folder.path().join("data/__azurite_db_blob__.json");
+        let has = || std::fs::read_to_string(&index).is_ok_and(|index| index.contains(text));
+        assert!(wait_until(PATIENCE, has), "azurite did not write {text} to its index");
+    }
+
+    /// On 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// `http://127.0.0.1:PORT/devstoreaccount1`.
@@ -75,6 +102,8 @@ impl Azurite {
 
 impl Drop for Azurite {
     fn drop(&mut self) {
-        end(&mut self.child, Signal::TERM).ok();
+        if let Some(mut child) = self.child.take() {
+            end(&mut child, Signal::TERM).ok();
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! An S3 server of a test's own: moto, which keeps metadata and knows conditional puts. It checks no signature; tests of
 //! wrong credentials put a [`super::Proxy`] before it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 
+use super::certificates::Certificate;
 use super::{end, free_port, program, tail, unpacked, wait};
 
 /// Its folder in `target/servers`.
@@ -13,10 +15,22 @@ const PACKAGE: &str = "moto";
 /// The bucket that is there from the start.
 pub const BUCKET: &str = "runs";
 
+/// It comes along with moto.
+const BOTO3: &str = r#"
+import boto3, hashlib, json, sys
+endpoint, bucket, prefix = sys.argv[1:]
+client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="K", aws_secret_access_key="S")
+pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+fetched = {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+print(json.dumps({key: hashlib.sha256(body).hexdigest() for key, body in fetched.items()}))
+"#;
+
 /// A running server; ended when dropped.
 pub struct S3 {
     /// It outlives the server's last line.
     _folder: tempfile::TempDir,
+    scheme: &'static str,
     port: u16,
     child: Child,
 }
@@ -24,6 +38,15 @@ pub struct S3 {
 impl S3 {
     /// A fresh one with an empty bucket.
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// The same over TLS.
+    pub fn start_tls(certificate: &Certificate) -> Self {
+        Self::start_with(Some(certificate))
+    }
+
+    fn start_with(certificate: Option<&Certificate>) -> Self {
         let folder = tempfile::Builder::new().prefix("litmus-s3-").tempdir().expect("a temporary folder");
         let log = folder.path().join("log");
         let file = File::create(&log).expect("the folder is ours");
@@ -36,10 +59,15 @@ impl S3 {
         if packages.is_dir() {
             command.env("PYTHONPATH", packages);
         }
+        if let Some(Certificate { cert_file, key_file }) = certificate {
+            command.arg("--ssl-cert").arg(cert_file).arg("--ssl-key").arg(key_file);
+        }
+        let scheme = if certificate.is_some() { "https" } else { "http" };
         let mut child = command.spawn().expect("moto runs");
-        let answers = || Command::new("curl").args(["-sf", &format!("http://127.0.0.1:{port}/moto-api/")]).output();
+        let there = format!("{scheme}://127.0.0.1:{port}/moto-api/");
+        let answers = || Command::new("curl").args(["-skf", &there]).output();
         let ready = wait(&mut child, || answers().is_ok_and(|output| output.status.success()));
-        let server = Self { _folder: folder, port, child };
+        let server = Self { _folder: folder, scheme, port, child };
         ready.unwrap_or_else(|why| panic!("moto: {why}\n{}", tail(&log)));
         server.curl(&["-X", "PUT"], &format!("/{BUCKET}"));
         server
@@ -50,9 +78,9 @@ impl S3 {
         self.port
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https`.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     /// An object's bytes, fetched by curl; `None` where there is none.
@@ -77,6 +105,25 @@ impl S3 {
         self.curl(&["-X", "DELETE"], &format!("/{BUCKET}/{}", encoded(key)));
     }
 
+    /// An object's tags, name and value.
+    pub fn tags(&self, key: &str) -> Vec<(String, String)> {
+        let text = self.curl(&[], &format!("/{BUCKET}/{}?tagging", encoded(key)));
+        elements(&text, "Key").into_iter().zip(elements(&text, "Value")).collect()
+    }
+
+    /// The sha256 of every object below a prefix, as boto3 fetches it: the client that most users have.
+    pub fn fetched_by_boto3(&self, prefix: &str) -> BTreeMap<String, String> {
+        let mut command = Command::new("python3");
+        command.args(["-c", BOTO3, &self.endpoint(), BUCKET, prefix]);
+        let packages = unpacked().join(PACKAGE);
+        if packages.is_dir() {
+            command.env("PYTHONPATH", packages);
+        }
+        let output = command.output().expect("python3 runs");
+        assert!(output.status.success(), "boto3: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("its answer is JSON")
+    }
+
     /// Every key below a prefix.
     pub fn keys(&self, prefix: &str) -> Vec<String> {
         let mut keys = Vec::new();
@@ -98,7 +145,7 @@ impl S3 {
 
     fn command(&self, arguments: &[&str], path: &str) -> Command {
         let mut command = Command::new("curl");
-        command.args(["-sS", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "K:S"]).args(arguments);
+        command.args(["-ksS", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "K:S"]).args(arguments);
         command.arg(format!("{}{path}", self.endpoint()));
         command
     }

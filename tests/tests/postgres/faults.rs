@@ -151,6 +151,9 @@ fn a_database_that_is_read_only_for_a_while() {
     watching.seal(3);
     watching.gets("degraded");
     assert!(watching.log().contains("25006"), "{}", watching.log());
+    // It can be read all the while, which is no reason to call it up.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!((watching.lines("degraded"), watching.lines("up")), (1, 0), "{}", watching.log());
     server.psql("ALTER SYSTEM RESET default_transaction_read_only");
     server.psql("SELECT pg_reload_conf()");
     watching.has_all(&server);

@@ -13,7 +13,7 @@ const TICKS: u32 = 100;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// What one call cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cost {
     pub(super) wall: Duration,
     /// Of the program and of those it started and waited for.

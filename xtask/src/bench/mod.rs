@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements of a release build. Figures go to docs/performance.md by hand, with the machine.
 
+mod cloud;
 mod host;
 mod measure;
 mod postgres;
@@ -20,9 +21,12 @@ pub(crate) struct Options {
     /// How many run files (host)
     #[arg(long, default_value_t = 5000)]
     files: u32,
-    /// How often each way is measured, in turn (postgres)
+    /// How often each way is measured, in turn (postgres, cloud)
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// Only these peers, of rclone, aws, threads and loop; may be given several times (cloud)
+    #[arg(long = "peer")]
+    peers: Vec<String>,
     /// Only this data set (postgres)
     #[arg(long, value_enum)]
     data: Option<Data>,
@@ -32,6 +36,8 @@ pub(crate) struct Options {
 enum Name {
     /// A pass over files that are all delivered
     Host,
+    /// To an S3 server, beside rclone, the aws cli and boto3; and what a file of a gigabyte costs
+    Cloud,
     /// Into PostgreSQL, beside what a user could take instead
     Postgres,
     /// The syslog sink beside `loggen`, `logger -f` and Python's SysLogHandler, into rsyslog
@@ -69,6 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             match name {
                 Name::Host => host::run(options.files)?,
                 Name::Syslog => syslog::run()?,
+                Name::Cloud => cloud::run(options.rounds, &options.peers)?,
                 Name::Postgres => {
                     let all = Data::value_variants().iter().copied();
                     for data in all.filter(|data| options.data.is_none_or(|only| only == *data)) {
@@ -94,6 +101,25 @@ fn generated(runs: u32, measurements: u32) -> Result<PathBuf> {
         std::fs::rename(&partial, &data)?;
     }
     Ok(data)
+}
+
+/// A Python with these packages of PyPI.
+fn python(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let venv = target().join("bench/venv").join(name);
+    let python = venv.join("bin/python");
+    if !python.exists() {
+        process::run(std::process::Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let install = ["-m", "pip", "install", "--quiet"];
+        process::run(std::process::Command::new(&python).args(install).args(packages))?;
+    }
+    Ok(python)
+}
+
+/// The one in the middle.
+fn median<T>(costs: &[T], of: impl Fn(&T) -> f64) -> Option<f64> {
+    let mut values: Vec<f64> = costs.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }
 
 /// An empty folder.

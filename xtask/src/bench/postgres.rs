@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::measure::{self, Cost};
-use super::{Data, fresh, generated};
+use super::{Data, fresh, generated, median};
 use crate::workspace::{Profile, root, target};
 use crate::{Result, build, process};
 
@@ -71,10 +71,10 @@ impl Server {
 }
 
 pub(super) fn run(data: Data, rounds: u32) -> Result<()> {
-    build::all(Profile::Release)?;
+    build::measured(Profile::Release)?;
     let (runs, measurements) = data.size();
     let files = generated(runs, measurements)?;
-    let python = peers()?;
+    let python = super::python("postgres", &PEERS)?;
     let server = Server::start()?;
     let work = target().join("bench/postgres");
     fresh(&work)?;
@@ -145,12 +145,6 @@ pub(super) fn run(data: Data, rounds: u32) -> Result<()> {
     Ok(())
 }
 
-fn median(costs: &[Cost], of: impl Fn(&Cost) -> f64) -> Option<f64> {
-    let mut values: Vec<f64> = costs.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
 /// Into an empty schema, with a ledger of its own.
 fn litmus_host(server: &Server, files: &Path, work: &Path) -> Result<Cost> {
     server.sql("DROP SCHEMA IF EXISTS litmus CASCADE")?;
@@ -182,15 +176,4 @@ fn copy(server: &Server, work: &Path) -> Result<Cost> {
         command.args(["-c", &copy]);
     }
     measure::run(command.stdout(Stdio::null()))
-}
-
-/// A Python with the peers in it.
-fn peers() -> Result<PathBuf> {
-    let venv = target().join("bench/venv");
-    let python = venv.join("bin/python");
-    if !python.exists() {
-        process::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        process::run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PEERS))?;
-    }
-    Ok(python)
 }

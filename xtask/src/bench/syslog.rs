@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::measure::{self, Cost};
+use super::median;
 use crate::workspace::{Profile, root, target};
 use crate::{Result, build, process};
 
@@ -32,11 +34,12 @@ struct Way {
     messages: u64,
     bytes: u64,
     took: Vec<Duration>,
+    costs: Vec<Cost>,
 }
 
 pub(super) fn run() -> Result<()> {
     let profile = Profile::Release;
-    build::all(profile)?;
+    build::measured(profile)?;
     let data = data(profile)?;
     let work = target().join("bench/syslog");
     fs::create_dir_all(&work)?;
@@ -56,13 +59,14 @@ pub(super) fn run() -> Result<()> {
     ];
     for round in 1..=ROUNDS {
         println!("round {round} of {ROUNDS}");
-        server.time(&mut ways[0], || process::run(&mut host(profile, &data, &work, server.port)?))?;
+        server.time(&mut ways[0], || measure::run(&mut host(profile, &data, &work, server.port)?))?;
         server.time(&mut ways[1], || {
             let mut socket = TcpStream::connect(&address)?;
             std::io::copy(&mut File::open(&framed)?, &mut socket)?;
-            Ok(())
+            // Only its wall clock is of use: it does nothing that a sender has to do.
+            Ok(Cost::default())
         })?;
-        server.time(&mut ways[2], || process::run(&mut loggen(server.port)?))?;
+        server.time(&mut ways[2], || measure::run(&mut loggen(server.port)?))?;
         server.time(&mut ways[3], || {
             let mut logger = Command::new("logger");
             logger.args([
@@ -75,11 +79,11 @@ pub(super) fn run() -> Result<()> {
                 "127.0.0.1",
                 "--port",
             ]);
-            process::run(logger.arg(server.port.to_string()).arg("--file").arg(&lines))
+            measure::run(logger.arg(server.port.to_string()).arg("--file").arg(&lines))
         })?;
         server.time(&mut ways[4], || {
             let mut python = Command::new("python3");
-            process::run(python.arg("-c").arg(PYTHON).args([server.port.to_string(), PYTHON_MESSAGES.to_string()]))
+            measure::run(python.arg("-c").arg(PYTHON).args([server.port.to_string(), PYTHON_MESSAGES.to_string()]))
         })?;
     }
     print(&mut ways);
@@ -87,7 +91,7 @@ pub(super) fn run() -> Result<()> {
 }
 
 fn way(name: &'static str, messages: u64) -> Way {
-    Way { name, messages, bytes: 0, took: Vec::new() }
+    Way { name, messages, bytes: 0, took: Vec::new(), costs: Vec::new() }
 }
 
 fn print(ways: &mut [Way]) {
@@ -95,26 +99,28 @@ fn print(ways: &mut [Way]) {
         "messages a second into rsyslog over TCP, to the last line in its file; medians of {ROUNDS} rounds, nothing lost"
     );
     println!(
-        "{:<40} {:>9} {:>7} {:>10} {:>22} {:>7} {:>11}",
-        "way", "messages", "bytes", "msg/s", "least to most", "MB/s", "x logger -f"
+        "{:<40} {:>9} {:>7} {:>10} {:>22} {:>7} {:>11} {:>11} {:>8}",
+        "way", "messages", "bytes", "msg/s", "least to most", "MB/s", "x logger -f", "CPU us/msg", "peak MB"
     );
     for way in ways.iter_mut() {
         way.took.sort();
     }
     let rate = |way: &Way, took: Duration| way.messages as f64 / took.as_secs_f64();
-    let median = |way: &Way| rate(way, way.took[way.took.len() / 2]);
-    let logger = ways.iter().find(|way| way.name == "logger -f").map_or(1.0, median);
+    let rate_of = |way: &Way| rate(way, way.took[way.took.len() / 2]);
+    let logger = ways.iter().find(|way| way.name == "logger -f").map_or(1.0, rate_of);
     for way in ways.iter() {
         let (least, most) = (rate(way, way.took[way.took.len() - 1]), rate(way, way.took[0]));
+        let cpu = median(&way.costs, |cost| cost.cpu.as_secs_f64() * 1e6 / way.messages as f64).unwrap_or(f64::NAN);
+        let peak = way.costs.iter().map(|cost| cost.peak_bytes >> 20).max().unwrap_or(0);
         println!(
-            "{:<40} {:>9} {:>7} {:>10.0} {:>22} {:>7.0} {:>11.2}",
+            "{:<40} {:>9} {:>7} {:>10.0} {:>22} {:>7.0} {:>11.2} {cpu:>11.2} {peak:>8}",
             way.name,
             way.messages,
             way.bytes / way.messages,
-            median(way),
+            rate_of(way),
             format!("{least:.0} to {most:.0}"),
-            median(way) * (way.bytes / way.messages) as f64 / 1e6,
-            median(way) / logger
+            rate_of(way) * (way.bytes / way.messages) as f64 / 1e6,
+            rate_of(way) / logger
         );
     }
 }
@@ -218,12 +224,12 @@ impl Server {
     }
 
     /// Sends, and waits for the last line; an error where a message is missing or one too many.
-    fn time(&self, way: &mut Way, send: impl FnOnce() -> Result<()>) -> Result<()> {
+    fn time(&self, way: &mut Way, send: impl FnOnce() -> Result<Cost>) -> Result<()> {
         // rsyslog appends, so it goes on at the new end.
         File::options().write(true).create(true).truncate(false).open(&self.received)?.set_len(0)?;
         let size = || fs::metadata(&self.received).map_or(0, |file| file.len());
         let started = Instant::now();
-        send()?;
+        let cost = send()?;
         let (mut seen, mut grown) = (size(), Instant::now());
         while grown.elapsed() < QUIET {
             thread::sleep(Duration::from_millis(2));
@@ -238,6 +244,8 @@ impl Server {
         }
         way.bytes = bytes;
         way.took.push(grown.duration_since(started));
+        way.costs.push(cost);
+        println!("  {}: {cost}", way.name);
         Ok(())
     }
 }

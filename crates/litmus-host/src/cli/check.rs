@@ -144,7 +144,8 @@ fn examine(
     let call = HostCall { attempt: 1, deadline: Some(deadline), is_cancelled: &is_cancelled, dry_run: false };
 
     // Opened offline also to look at what is there: opening live would make tables, and a check changes nothing.
-    let instance = plugin.open(sink.config.expose(), OpenMode::Offline, &call).map_err(|error| wrong(&error))?;
+    let instance =
+        plugin.open(sink.config.expose(), OpenMode::Offline, &call).map_err(|error| wrong(&sink.complaint(&error)))?;
     finding.destination = Some(instance.destination_id().to_owned());
     if live {
         let answer = instance.check(&call).map_err(|error| away(&error))?;

@@ -59,7 +59,10 @@ pub(super) fn run(session: &Session, args: &ForwardArgs) -> Result<u8, Failure> 
         write_outcome_table(&mut out, &outcome, session.style)
     };
     printed(written.and_then(|()| out.flush()))?;
-    Ok(if outcome.is_complete() || args.dry_run { 0 } else { INCOMPLETE })
+    // What a dry run leaves pending is no trouble; a destination that cannot be asked is.
+    let is_well =
+        if args.dry_run { outcome.sinks.iter().all(|sink| sink.state == "up") } else { outcome.is_complete() };
+    Ok(if is_well { 0 } else { INCOMPLETE })
 }
 
 /// The first signal ends admission, the second cancels what is in flight, the third ends the process where it stands:

@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Place, nearest};
 use super::node::{Node, Origin};
+use super::places::Places;
 
 /// A configuration file's text.
 pub(super) struct Document<'a> {
@@ -128,6 +129,16 @@ impl<'d, 't> TableReader<'d, 't> {
         }
     }
 
+    /// A list of texts that are not empty; none where the key is not there.
+    pub(super) fn texts(&self, key: &str, example: &str) -> Result<Vec<String>, ConfigError> {
+        let Some((value, place)) = self.get(key) else { return Ok(Vec::new()) };
+        let wrong = || wrong_type(&place, key, value.get_ref(), "a list of texts", example);
+        let texts = value.get_ref().as_array().ok_or_else(wrong)?.iter();
+        texts
+            .map(|text| text.get_ref().as_str().filter(|text| !text.is_empty()).map(str::to_owned).ok_or_else(wrong))
+            .collect()
+    }
+
     /// The tables of `[[key]]`.
     pub(super) fn tables(&self, key: &str) -> Result<Vec<&'t Spanned<DeValue<'t>>>, ConfigError> {
         let Some((value, place)) = self.get(key) else { return Ok(Vec::new()) };
@@ -140,16 +151,16 @@ impl<'d, 't> TableReader<'d, 't> {
         }
     }
 
-    /// A table of anything: a sink's own configuration.
-    pub(super) fn node(&self, key: &str) -> Result<Option<Node>, ConfigError> {
+    /// A table of anything: a sink's own configuration, and where its keys stand.
+    pub(super) fn node(&self, key: &str) -> Result<Option<(Node, Places)>, ConfigError> {
         let Some((value, place)) = self.get(key) else { return Ok(None) };
-        if !value.get_ref().is_table() {
+        let DeValue::Table(table) = value.get_ref() else {
             return Err(wrong_type(&place, key, value.get_ref(), "a table", "config = { … } or [sink.config]"));
-        }
+        };
         let origin = Origin { place: &|offset| self.document.place(offset), folder: self.document.folder() };
         match Node::from_toml(value, &origin)? {
             // `config = { file = "x" }` could be a plugin's one setting called "file".
-            node @ Node::Table(_) => Ok(Some(node)),
+            node @ Node::Table(_) => Ok(Some((node, Places::of(table, &origin)))),
             _ => Err(ConfigError::at(&place, format!("\"{key}\" cannot be a secret as a whole"))
                 .with_hint("give the one setting that is a secret: config = { url = { env = \"NAME\" } }")),
         }

@@ -161,7 +161,12 @@ impl Node {
                 }
                 (Value::from(text.as_str()), Value::from(masked))
             }
-            Self::Plain(value) => (value.clone(), if is_secret_name(name) { Value::from(MASK) } else { value.clone() }),
+            Self::Plain(value) if is_secret_name(name) => {
+                // A number where a text was expected: the plugin's message may quote it.
+                secrets.extend(value.is_number().then(|| value.to_string()));
+                (value.clone(), Value::from(MASK))
+            }
+            Self::Plain(value) => (value.clone(), value.clone()),
             Self::Secret { source, place } => {
                 let secret = source.resolve(place, environment)?;
                 secrets.push(secret.clone());

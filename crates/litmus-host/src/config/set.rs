@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Place};
 use super::file::SinkEntry;
 use super::node::{Node, Origin};
+use super::secret::is_secret_name;
 
 /// One `--set`, read but not applied.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ pub(crate) fn apply(assignments: &[String], sinks: &mut [SinkEntry]) -> Result<(
         if !sink.config.set(&path, value) {
             return Err(ConfigError::at(&place, "a part of this key is set to something that is not a table"));
         }
+        sink.config_places.set(&path, &place);
     }
     Ok(())
 }
@@ -54,7 +56,14 @@ fn parse(text: &str) -> Result<Assignment, ConfigError> {
             .with_hint("keys are joined by dots, such as options.endpoint; quote a part that holds anything but letters, digits, - and _")
     })?;
     let place = Place::Flag(format!("--set {}", path.join(".")));
-    Ok(Assignment { path, value: parse_value(value, &place)? })
+    // A password is the text that it is, though it be all digits.
+    let is_secret = path.last().is_some_and(|name| is_secret_name(name));
+    let value = if is_secret && !value.trim_start().starts_with(['"', '\'', '{']) {
+        Node::Text(value.to_owned())
+    } else {
+        parse_value(value, &place)?
+    };
+    Ok(Assignment { path, value })
 }
 
 fn parse_key(key: &str) -> Option<Vec<String>> {

@@ -121,7 +121,7 @@ impl Lane {
             return Ok(if self.in_flight == 0 { Step::Finished } else { Step::Wait(None) });
         }
         if let Some(until) = self.not_before {
-            if now.mono < until {
+            if now.mono < until && !self.has_other_evidence(queue)? {
                 return Ok(Step::Wait(Some(self.capped(until))));
             }
             self.not_before = None;
@@ -187,6 +187,14 @@ impl Lane {
         Ok(if more_may_come { Step::Wait(None) } else { Step::Finished })
     }
 
+    /// Whether the sink is blocked by runs that it refused while nothing else passed, and there is one it has not seen: that
+    /// tells whose fault it is, and waits for nothing.
+    fn has_other_evidence(&self, queue: &SinkQueue) -> Result<bool> {
+        let by_runs =
+            matches!(&self.health, Health::Blocked(status, _) if matches!(status.class(), RetryClass::Suspect));
+        Ok(by_runs && queue.has_untried()?)
+    }
+
     /// Whether the destination is asked what it has. A dry run asks run by run.
     fn audits(&self) -> bool {
         self.capabilities.audit && !self.policy.dry_run
@@ -232,7 +240,6 @@ impl Lane {
                     queue.doubt(now.wall_ms)?;
                     self.confirmed = false;
                 }
-                self.answered(now);
             }
             Ok(held) => {
                 let mut answers: Vec<(&Item, Confirmed)> = Vec::with_capacity(items.len());
@@ -249,8 +256,12 @@ impl Lane {
                     answers.push((item, answer));
                 }
                 queue.confirm(&answers, now.wall_ms)?;
-                self.answered(now);
+                // A long confirmation is not given up in the middle. That the destination can be read does not say that it
+                // can be written: the breaker closes when a run gets through.
+                self.last_progress = now.mono;
+                self.down_since = self.down_since.map(|_| now.mono);
             }
+            Err(_) if self.stopping => {}
             Err(failure) if failure.status.class() == RetryClass::BlocksSink => self.block(now, failure),
             Err(failure) => self.fail(now, failure),
         }
@@ -457,14 +468,6 @@ impl Lane {
     fn wait(&mut self, now: Now, item: &Item, tries: u32, asked: Option<Duration>) {
         let wait = asked.map_or_else(|| backoff::wait(tries, &mut self.random), backoff::asked);
         self.waiting.insert((now.mono + wait, item.store, item.run.revision));
-    }
-
-    /// A question was answered. That is no proof that runs get through: a full disk can be read. While the sink is being tried, only
-    /// a run that it takes says that it is back.
-    fn answered(&mut self, now: Now) {
-        if !matches!(self.health, Health::HalfOpen(_)) {
-            self.progressed(now);
-        }
     }
 
     fn progressed(&mut self, now: Now) {

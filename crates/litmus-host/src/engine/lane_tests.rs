@@ -90,6 +90,13 @@ impl Bench {
         self.lane.delivered(now, &self.queue, items, Outcome { reports, end }).unwrap();
     }
 
+    /// A run is sealed.
+    fn seal(&mut self, n: u8) {
+        let ledger = lock(&self.ledger);
+        ledger.record(&[found(&format!("{n:03}"), summary(n, n))], 0).unwrap();
+        ledger.backfill(self.id, 0).unwrap();
+    }
+
     fn states(&self) -> Vec<String> {
         lock(&self.ledger).states(self.id).into_iter().map(|(_, state)| state).collect()
     }
@@ -300,8 +307,7 @@ fn a_run_that_hangs_a_sink_that_takes_others_is_quarantined() {
                 bench.deliver(items, End::Abandoned, |_| None);
                 // Meanwhile the bench seals another run, which passes once the sink is opened again.
                 n += 1;
-                lock(&bench.ledger).record(&[found(&n.to_string(), summary(n, n))], 0).unwrap();
-                lock(&bench.ledger).backfill(bench.id, 0).unwrap();
+                bench.seal(n);
             }
             Step::Deliver(items) => bench.deliver(items, End::Returned, |_| Some(Status::Delivered)),
             other => panic!("{other:?}"),
@@ -443,4 +449,48 @@ fn a_run_whose_rows_were_changed_at_the_destination_needs_a_person() {
     assert_eq!(bench.states(), ["quarantined"]);
     let problems = lock(&bench.ledger).problems(bench.id, 9).unwrap();
     assert!(problems[0].2.contains("measurements holds 39 rows where 40 were delivered"), "{problems:?}");
+}
+
+#[test]
+fn a_destination_that_can_be_read_but_not_written_opens_the_breaker_and_is_given_up() {
+    let mut bench = Bench::new(1, Some(Duration::from_mins(1)));
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    bench.seal(2);
+    let began = bench.clock;
+    let mut seen = Vec::new();
+    // Each time the newest runs are looked for, and found; that is no delivery.
+    while let Step::Deliver(items) = bench.act() {
+        bench.deliver(items, failed(Status::Transient), |_| None);
+        seen.push(bench.lane.health().name());
+        assert!(seen.len() < 20, "it waits longer and longer: {seen:?}");
+    }
+    assert_eq!(seen[..5], ["degraded", "degraded", "degraded", "degraded", "open"]);
+    assert!(bench.clock - began <= Duration::from_secs(61), "{:?}", bench.clock - began);
+    assert_eq!(bench.states(), ["committed", "pending"]);
+}
+
+#[test]
+fn a_run_refused_alone_holds_up_no_new_one_and_fills_no_history() {
+    let mut bench = Bench::new(1, None);
+    let mut refused = 0;
+    // Nothing else is there to tell whether it is the run or the sink: it is asked again, ever less often.
+    while bench.clock < Duration::from_mins(60) {
+        let Step::Deliver(items) = bench.act() else { panic!() };
+        bench.deliver(items, failed(Status::Data), |_| None);
+        refused += 1;
+    }
+    assert!((12..60).contains(&refused), "{refused} times in an hour");
+    assert_eq!(bench.lane.health().name(), "blocked on data");
+    assert_eq!(lock(&bench.ledger).history_rows(), 1, "the same answer is kept once");
+    let Step::Wait(Some(_)) = bench.next() else { panic!("nothing new, nothing to do") };
+
+    bench.seal(2);
+    let Step::Connect = bench.next() else { panic!("a new run does not wait") };
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    assert_eq!(items.iter().map(|item| item.run.sha256.0[0]).collect::<Vec<_>>(), [2]);
+    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, failed(Status::Data), |_| None);
+    assert_eq!(bench.states(), ["quarantined", "committed"]);
 }

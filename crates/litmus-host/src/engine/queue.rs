@@ -114,6 +114,16 @@ impl SinkQueue {
         self.stores.iter().try_fold(0, |sum, queue| Ok(sum + lock(&queue.ledger).doubt(queue.id, now_ms)?))
     }
 
+    /// Whether a revision is pending that this sink never refused.
+    pub(crate) fn has_untried(&self) -> Result<bool> {
+        for queue in &self.stores {
+            if lock(&queue.ledger).has_untried(queue.id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Settles unconfirmed revisions.
     pub(crate) fn confirm(&self, answers: &[(&Item, Confirmed)], now_ms: i64) -> Result<()> {
         for queue in &self.stores {

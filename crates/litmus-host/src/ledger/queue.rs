@@ -274,6 +274,16 @@ impl Ledger {
         })
     }
 
+    /// Whether a revision is pending that was not refused before.
+    pub(crate) fn has_untried(&self, id: i64) -> Result<bool> {
+        self.connection
+            .prepare_cached(
+                "SELECT 1 FROM deliveries WHERE destination = ?1 AND state = 'pending' AND deferred = 0 LIMIT 1",
+            )
+            .and_then(|mut statement| statement.exists([id]))
+            .map_err(|error| self.error(error))
+    }
+
     /// Writes how deliveries ended, with their history, in one transaction.
     pub(crate) fn settle(&self, id: i64, ended: &[(i64, Settled)], now_ms: i64) -> Result<()> {
         self.transaction(|t| {
@@ -282,6 +292,13 @@ impl Ledger {
                 let tries = i64::from(matches!(settled.to, Settlement::RetryWait | Settlement::Struck));
                 let strikes = i64::from(settled.to == Settlement::Struck);
                 let deferred = i64::from(settled.to == Settlement::Deferred);
+                // A sink that refuses everything says the same of a run for days: once is enough for its history.
+                let is_known = settled.to == Settlement::Deferred
+                    && t.prepare_cached(
+                        "SELECT 1 FROM deliveries
+                         WHERE destination = ?1 AND revision = ?2 AND deferred > 0 AND message = ?3",
+                    )?
+                    .exists(params![id, revision, settled.message])?;
                 let was_in_flight = t
                     .prepare_cached(
                         "UPDATE deliveries SET state = ?3, message = ?4, receipt = coalesce(?5, receipt),
@@ -301,7 +318,7 @@ impl Ledger {
                     ])?;
                 debug_assert_eq!(was_in_flight, 1, "revision {revision} was settled but not in flight");
                 // A batch that only goes back into the queue has not happened to its runs.
-                if settled.to != Settlement::Pending {
+                if settled.to != Settlement::Pending && !is_known {
                     t.prepare_cached(
                         "INSERT INTO history (at_ms, destination, revision, event, message, receipt)
                          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -495,6 +512,11 @@ impl Ledger {
             .unwrap();
         let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         rows.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    pub(crate) fn history_rows(&self) -> u64 {
+        let count: i64 = self.connection.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+        count as u64
     }
 
     pub(crate) fn incarnation(&self, id: i64) -> Option<String> {

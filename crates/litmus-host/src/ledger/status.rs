@@ -27,6 +27,8 @@ pub(crate) struct SinkStatus {
     pub(crate) gone: u64,
     /// By hand.
     pub(crate) discarded: u64,
+    /// Of the delivered ones: without a file that they refer to.
+    pub(crate) attachments_missing: u64,
     /// Since the oldest undelivered run was first seen.
     pub(crate) oldest_pending_seconds: Option<u64>,
     /// Since a host last delivered, or tried to, there.
@@ -51,6 +53,7 @@ impl SinkStatus {
             skipped: 0,
             gone: 0,
             discarded: 0,
+            attachments_missing: 0,
             oldest_pending_seconds: None,
             unused_seconds: None,
             is_current: false,
@@ -197,13 +200,15 @@ impl Ledger {
 
     fn count(&self, id: i64, now_ms: i64, sink: &mut SinkStatus) -> rusqlite::Result<()> {
         let mut states = self.connection.prepare_cached(
-            "SELECT d.state, count(*), min(r.seen_ms) FROM deliveries d JOIN revisions r ON r.seq = d.revision
+            "SELECT d.state, count(*), min(r.seen_ms), sum(instr(coalesce(d.receipt, ''), '\"attachments_missing\"') > 0)
+             FROM deliveries d JOIN revisions r ON r.seq = d.revision
              WHERE d.destination = ?1 GROUP BY d.state",
         )?;
         let mut rows = states.query([id])?;
         let mut oldest: Option<i64> = None;
         while let Some(row) = rows.next()? {
             let count = row.get::<_, i64>(1)? as u64;
+            sink.attachments_missing += row.get::<_, i64>(3)? as u64;
             let waiting = match row.get_ref(0)?.as_str()? {
                 "pending" | "in_flight" | "unconfirmed" => {
                     sink.pending += count;

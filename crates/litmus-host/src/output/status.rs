@@ -37,6 +37,7 @@ impl MergedStatus {
             known.skipped += sink.skipped;
             known.gone += sink.gone;
             known.discarded += sink.discarded;
+            known.attachments_missing += sink.attachments_missing;
             known.oldest_pending_seconds = known.oldest_pending_seconds.max(sink.oldest_pending_seconds);
             known.unused_seconds = known.unused_seconds.min(sink.unused_seconds);
             known.is_current |= sink.is_current;
@@ -123,6 +124,11 @@ pub(crate) fn write_status_table(out: &mut impl Write, status: &MergedStatus, st
             None => writeln!(out, "{name}: configured, and no host has used it yet")?,
         }
     }
+    for sink in status.sinks.iter().filter(|sink| sink.attachments_missing > 0) {
+        let runs = if sink.attachments_missing == 1 { "run" } else { "runs" };
+        let name = printable(&sink.name);
+        writeln!(out, "{name}: {} {runs} went without a file that they refer to", sink.attachments_missing)?;
+    }
     for sink in status.sinks.iter().filter(|sink| sink.state != "up" && !sink.why.is_empty()) {
         writeln!(out, "{}: {}: {}", printable(&sink.name), sink.state, printable(&sink.why))?;
     }
@@ -175,6 +181,7 @@ mod tests {
             skipped: 0,
             gone: 0,
             discarded: 0,
+            attachments_missing: u64::from(state != "up"),
             oldest_pending_seconds: oldest,
             unused_seconds: Some(5),
             is_current: true,
@@ -203,6 +210,7 @@ mod tests {
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
         SINK  DESTINATION         STATE         PENDING  RETRYING  QUARANTINED  GONE  COMMITTED  VERIFIED  OLDEST PENDING
         db    sqlite:/srv/out.db  blocked_auth        3         0            0     0         20         0      1 min 30 s
+        db: 1 run went without a file that they refer to
         db: blocked_auth: password refused
 
         unreadable
@@ -265,6 +273,7 @@ mod tests {
             "retrying",
             "quarantined",
             "oldest_pending_seconds",
+            "attachments_missing",
         ] {
             assert!(value["sinks"][0].get(key).is_some(), "{key}");
         }

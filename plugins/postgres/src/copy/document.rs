@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use litmus_sql::extra::whole;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
@@ -30,11 +31,10 @@ pub(super) fn document(text: &str) -> Document<'_> {
     }
     // As the digest reads it: out-of-range numbers, lone surrogates and very deep documents are no JSON to it.
     let Ok(value) = serde_json::from_str::<Value>(text) else { return Document::Text };
-    if has_nul(&value) {
-        return Document::Replaced(without_nul(value).to_string());
-    }
     // Written anew, numbers are what the digest counts (IEEE doubles), and short enough for PostgreSQL's `numeric`.
-    Document::Json(Cow::Owned(value.to_string()))
+    let has_nul = has_nul(&value);
+    let text = anew(value).to_string();
+    if has_nul { Document::Replaced(text) } else { Document::Json(Cow::Owned(text)) }
 }
 
 /// Whether nothing in it can be read in two ways: no `\u` escape, no exponent, no long number, not deep.
@@ -82,18 +82,24 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-fn without_nul(value: Value) -> Value {
+/// With U+0000 replaced, and numbers spelled so that `numeric` means the same ([`whole`]).
+fn anew(value: Value) -> Value {
     match value {
-        Value::String(text) => Value::String(text.replace('\0', "\u{fffd}")),
-        Value::Array(elements) => elements.into_iter().map(without_nul).collect(),
-        Value::Object(members) => Value::Object(
-            members
-                .into_iter()
-                .map(|(key, value)| (key.replace('\0', "\u{fffd}"), without_nul(value)))
-                .collect::<Map<_, _>>(),
-        ),
+        Value::String(text) => Value::String(clean(text)),
+        Value::Array(elements) => elements.into_iter().map(anew).collect(),
+        Value::Object(members) => {
+            Value::Object(members.into_iter().map(|(key, value)| (clean(key), anew(value))).collect::<Map<_, _>>())
+        }
+        Value::Number(number) if number.is_f64() => match number.as_f64().and_then(whole) {
+            Some(whole) => Value::from(whole),
+            None => Value::Number(number),
+        },
         other => other,
     }
+}
+
+fn clean(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 #[cfg(test)]
@@ -115,6 +121,8 @@ mod tests {
         };
         assert_eq!(json("1e2"), "100.0");
         assert_eq!(json("[1e-400]"), "[0.0]");
+        // The double, not the decimal.
+        assert_eq!(json("[9.223372036854775e18]"), "[9223372036854774784]");
         assert_eq!(json(r#""\u00b0""#), "\"°\"");
         assert_eq!(document(r#"{"a\u0000":"\u0000"}"#), Document::Replaced("{\"a\u{fffd}\":\"\u{fffd}\"}".to_owned()));
         let deep = "[".repeat(200) + &"]".repeat(200);

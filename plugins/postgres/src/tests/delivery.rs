@@ -31,6 +31,7 @@ fn value(kind: Kind) -> BoxedStrategy<V> {
         Just("12345678901234567890".to_owned()),
         Just("1.50".to_owned()),
         Just("[1e400, -1E-400, 1e2]".to_owned()),
+        Just("[9.223372036854775e18, -9.223372036854775e+18, 9223372036854775000.0]".to_owned()),
         Just("{\"a\\u0000\": \"\\ud800\"}".to_owned()),
         Just("{\"a\\u0000\": \"b\\u0000\", \"c\": 1e5}".to_owned()),
         Just("\"a\0\"".to_owned()),
@@ -39,11 +40,16 @@ fn value(kind: Kind) -> BoxedStrategy<V> {
     let known = match kind {
         Kind::Text => string().prop_map(V::Text).boxed(),
         Kind::Int => prop_oneof![any::<i64>(), Just(i64::MIN), Just(i64::MAX), -3..3i64].prop_map(V::Int).boxed(),
-        Kind::Float => {
-            prop_oneof![proptest::num::f64::ANY, Just(f64::NAN), Just(f64::INFINITY), Just(-0.0), Just(1e300)]
-                .prop_map(V::Float)
-                .boxed()
-        }
+        Kind::Float => prop_oneof![
+            proptest::num::f64::ANY,
+            Just(f64::NAN),
+            Just(f64::INFINITY),
+            Just(-0.0),
+            Just(1e300),
+            Just(9.223372036854775e18)
+        ]
+        .prop_map(V::Float)
+        .boxed(),
         Kind::Bool => any::<bool>().prop_map(V::Bool).boxed(),
         Kind::Timestamp => {
             prop_oneof![any::<i64>(), Just(i64::MIN), 0..4_102_444_800_000_000_i64].prop_map(V::Time).boxed()

@@ -315,3 +315,25 @@ proptest! {
         prop_assert_eq!(&messages.last().unwrap().params["custom_x"], &seen(&custom));
     }
 }
+
+#[test]
+fn no_column_of_a_file_passes_for_a_value_of_the_message() {
+    let settings = settings(json!({ "columns": ["*"] }));
+    for column in ["msg_id", "truncated", "messages", "failures", "supersedes", "dut_serial", "step_retry"] {
+        let summary = summary(Some("SN123"), "failed", json!({ column: "forged" }));
+        let rows = [Row { load: Some("forged".into()), ..rail(3.71, "failed") }];
+        for message in described(&settings, &summary, &batch(&rows, column), &steps(&[Some("failed")])) {
+            let kind = message.msgid.as_deref().unwrap();
+            assert!(message.params["msg_id"].starts_with("abababababababab-"), "{kind} {column}: {message:?}");
+            assert_eq!(message.params["dut_serial"], "SN123", "{kind} {column}");
+            assert_eq!(message.params.get("truncated"), None, "{kind} {column}");
+            if kind == "run" {
+                assert_eq!((&message.params["messages"][..], &message.params["failures"][..]), ("3", "1"), "{column}");
+                assert_eq!(message.params["supersedes"], "cdcdcdcdcdcdcdcd", "{column}");
+            }
+            // It is not lost either.
+            let forged = message.params.iter().filter(|(_, value)| *value == "forged").count();
+            assert_eq!(forged, usize::from(kind != "step"), "{kind} {column}: {message:?}");
+        }
+    }
+}

@@ -107,7 +107,24 @@ fn in_time<T: Send + 'static>(
     }
 }
 
+/// The error of a socket of this machine that is of the other kind: it stays so until the configuration is another.
+pub(super) fn other_kind(address: &Address, error: &io::Error) -> Option<SinkError> {
+    const EPROTOTYPE: i32 = 91;
+    let (path, is, scheme) = match address {
+        Address::UnixDatagram(path) => (path, "stream", "unix+stream"),
+        Address::UnixStream(path) => (path, "datagram", "unix"),
+        _ => return None,
+    };
+    (error.raw_os_error() == Some(EPROTOTYPE)).then(|| {
+        let path = path.display();
+        SinkError::config(format!("{address}: it is a {is} socket\nhint: address = \"{scheme}://{path}\""))
+    })
+}
+
 fn failed(address: &Address, error: io::Error) -> SinkError {
+    if let Some(error) = other_kind(address, &error) {
+        return error;
+    }
     let hint = match error.kind() {
         io::ErrorKind::ConnectionRefused => "nothing listens there: is the receiver running, and is this its port?",
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {

@@ -34,6 +34,9 @@ impl Datagrams {
     pub(super) fn open(settings: &Settings, patience: &Patience<'_>) -> Result<Self, SinkError> {
         let Settings { address, connect_timeout, stall_timeout, .. } = settings;
         let failed = |error: &io::Error| {
+            if let Some(error) = connect::other_kind(address, error) {
+                return error;
+            }
             SinkError::transient(format!("cannot send to {address}: {error}\nhint: is the receiver running?"))
         };
         let socket = match address {

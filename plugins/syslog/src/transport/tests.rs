@@ -201,6 +201,22 @@ fn a_unix_stream_has_lines() {
 }
 
 #[test]
+fn a_socket_of_the_other_kind_is_a_configuration_error_that_names_the_right_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let [stream, datagram] = ["stream", "datagram"].map(|name| folder.path().join(name));
+    let _listener = UnixListener::bind(&stream).unwrap();
+    let _socket = UnixDatagram::bind(&datagram).unwrap();
+    for (address, right) in [
+        (format!("unix://{}", stream.display()), format!("unix+stream://{}", stream.display())),
+        (format!("unix+stream://{}", datagram.display()), format!("unix://{}", datagram.display())),
+    ] {
+        let error = deliver(&settings(json!({ "address": address })), &["one"]).unwrap_err();
+        assert_eq!(error.status(), Status::Config, "{error}");
+        assert!(error.to_string().ends_with(&format!("hint: address = \"{right}\"")), "{error}");
+    }
+}
+
+#[test]
 fn messages_leave_no_faster_than_was_set() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = format!("udp://{}", socket.local_addr().unwrap());
