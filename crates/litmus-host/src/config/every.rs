@@ -21,6 +21,8 @@ const TEXT: &[&str] = &["text"];
 const DURATION: &[&str] = &["text", "number", "date"];
 const SIZE: &[&str] = DURATION;
 
+const DIGEST: &str = "'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'";
+
 const KEYS: &[Key] = &[
     Key("", "data_dir", TEXT, "'x'", Some("''")),
     Key("", "state_dir", TEXT, "'x'", Some("''")),
@@ -29,10 +31,12 @@ const KEYS: &[Key] = &[
     Key("", "grace", DURATION, "'5s'", Some("'-5s'")),
     Key("", "decode_cache_bytes_max", SIZE, "'64MiB'", Some("'64 parsecs'")),
     Key("", "in_flight_bytes_max", SIZE, "'64MiB'", Some("0")),
+    Key("", "writable_plugins", &["list"], "['x.so']", Some("[5]")),
     Key("[[store]]", "name", TEXT, "'a'", Some("''")),
     Key("[[store]]", "path", TEXT, "'x'", Some("''")),
     Key("[[sink]]", "name", TEXT, "'a'", Some("''")),
     Key("[[sink]]", "plugin", TEXT, "'x.so'", Some("''")),
+    Key("[[sink]]", "sha256", SIZE, DIGEST, Some("'0123'")),
     Key("[[sink]]", "config", &["table"], "{ a = 1 }", None),
     Key("[[sink]]", "start", &["text", "date"], "'all'", Some("'later'")),
     Key("[[sink]]", "deadline", DURATION, "'5s'", Some("0")),

@@ -16,6 +16,7 @@ use super::decode::{DecodeCache, OpenRun};
 use super::files::{NotOpened, OpenFiles};
 use super::lane::{End, Ended, Failure, Health, Lane, Now, Outcome, RunReport, Step};
 use super::queue::{Item, SinkQueue};
+use super::sinks::shown_id;
 use crate::config::{PluginConfig, Redactor};
 use crate::engine_api::{Event, Level, Observer, Stop};
 use crate::ledger::{LedgerError, Settlement};
@@ -230,6 +231,7 @@ impl Driver {
         match opened {
             Some(Ok((instance, incarnation))) => {
                 self.instance = Some(instance);
+                let incarnation = incarnation.map(|incarnation| shown_id(&self.spec.redactor, &incarnation));
                 let unconfirmed = self.lane.connected(now, &self.queue, incarnation.as_deref())?;
                 if unconfirmed > 0 {
                     self.log(

@@ -66,7 +66,7 @@ fn checked_sink(
     let instance = plugin
         .open(spec.config.expose(), OpenMode::Offline, &call)
         .map_err(|error| redacted(spec.complaint(&error)))?;
-    let destination = shown_destination(redactor, instance.destination_id());
+    let destination = shown_id(redactor, instance.destination_id());
     let capabilities = plugin.description().capabilities;
     // What goes wrong here is no reason not to start.
     let closed = within(limit, &spec.name, move || {
@@ -83,9 +83,9 @@ fn checked_sink(
     Ok(ReadySink { spec, plugin, destination, capabilities })
 }
 
-/// A destination id has no secret in it; what else the redactor knows may be in it all the same (a path out of the environment).
-/// Two such ids stay two.
-fn shown_destination(redactor: &Redactor, id: &str) -> String {
+/// The id of a destination, or of its incarnation, as it is kept and printed. It has no secret in it; what else the redactor knows
+/// may be in it all the same (a path out of the environment). Two such ids stay two.
+pub(super) fn shown_id(redactor: &Redactor, id: &str) -> String {
     let shown = redactor.redact(id);
     if shown == id { shown.into_owned() } else { format!("{shown}#{}", &blake3::hash(id.as_bytes()).to_hex()[..8]) }
 }
