@@ -19,10 +19,11 @@ pub(crate) enum Active {
 }
 
 impl Active {
-    fn has_ended(&self) -> bool {
+    /// A vector that has ended leaves its step active: a span that was made in it still belongs there.
+    fn now(&self) -> Self {
         match self {
-            Self::Step(step) => step.has_ended(),
-            Self::Vector(vector) => vector.has_ended(),
+            Self::Vector(vector) if vector.has_ended() => Self::Step(vector.parent().clone()),
+            active => active.clone(),
         }
     }
 
@@ -55,10 +56,10 @@ struct Stack(Vec<Entry>);
 
 impl Stack {
     /// The innermost that counts; what lies above it is over and is forgotten.
-    fn top(&mut self) -> Option<&Active> {
-        let alive = |entry: &Entry| entry.alive.load(Ordering::Acquire) && !entry.active.has_ended();
+    fn top(&mut self) -> Option<Active> {
+        let alive = |entry: &Entry| entry.alive.load(Ordering::Acquire) && !entry.active.step().has_ended();
         while self.0.pop_if(|entry| !alive(entry)).is_some() {}
-        self.0.last().map(|entry| &entry.active)
+        self.0.last().map(|entry| entry.active.now())
     }
 }
 
@@ -72,7 +73,7 @@ fn with_stack<T>(run: impl FnOnce(&mut Stack) -> T) -> Option<T> {
 }
 
 pub(crate) fn active() -> Option<Active> {
-    with_stack(|stack| stack.top().cloned()).flatten()
+    with_stack(Stack::top).flatten()
 }
 
 /// The active step of this thread or task: the innermost that was made active and has not ended.

@@ -1,6 +1,8 @@
 //! What was recorded so far, and the events by which it came to be: a run is what its events make of it, whether they come
 //! from the test or out of a journal.
 
+use std::fmt::Write;
+
 use jiff::Timestamp;
 use litmus_core::RunId;
 use serde::{Deserialize, Serialize};
@@ -137,7 +139,8 @@ impl Messages {
         }
         let mut text = self.kept.join("\n");
         if self.more > 0 {
-            text.push_str(&format!("\n… and {} more", self.more));
+            // Writing into a String does not fail.
+            let _ = write!(text, "\n… and {} more", self.more);
         }
         Some(text)
     }
@@ -187,19 +190,16 @@ impl RunData {
             }
             Event::Measured { step, vector, measurement } => {
                 let outcome = measurement.outcome;
-                match vector {
-                    Some(vector) => {
-                        self.vector(step, vector)?.measurements.push(*measurement);
-                        self.escalate_vector(step, vector, outcome)?;
+                if let Some(vector) = vector {
+                    self.vector(step, vector)?.measurements.push(*measurement);
+                    self.escalate_vector(step, vector, outcome)?;
+                } else {
+                    let data = self.step(step)?;
+                    if data.measurements.is_empty() {
+                        data.measured_after = data.vectors.len();
                     }
-                    None => {
-                        let data = self.step(step)?;
-                        if data.measurements.is_empty() {
-                            data.measured_after = data.vectors.len();
-                        }
-                        data.measurements.push(*measurement);
-                        self.escalate(Some(step), outcome);
-                    }
+                    data.measurements.push(*measurement);
+                    self.escalate(Some(step), outcome);
                 }
             }
             Event::Judged { step, vector, outcome, message } => self.judge(step, vector, outcome, message)?,
@@ -299,15 +299,12 @@ impl RunData {
         outcome: Outcome,
         message: Option<String>,
     ) -> Result<(), NoSuchPlace> {
-        let (held, messages) = match vector {
-            Some(vector) => {
-                let data = self.vector(step, vector)?;
-                (&mut data.outcome, &mut data.messages)
-            }
-            None => {
-                let data = self.step(step)?;
-                (&mut data.outcome, &mut data.messages)
-            }
+        let (held, messages) = if let Some(vector) = vector {
+            let data = self.vector(step, vector)?;
+            (&mut data.outcome, &mut data.messages)
+        } else {
+            let data = self.step(step)?;
+            (&mut data.outcome, &mut data.messages)
         };
         messages.add(message);
         // A skip stands above what was measured before, as on the platform; but it hides no failure.
@@ -315,13 +312,11 @@ impl RunData {
             *held = Some(outcome);
             return Ok(());
         }
-        match vector {
-            Some(vector) => self.escalate_vector(step, vector, Some(outcome)),
-            None => {
-                self.escalate(Some(step), Some(outcome));
-                Ok(())
-            }
+        if let Some(vector) = vector {
+            return self.escalate_vector(step, vector, Some(outcome));
         }
+        self.escalate(Some(step), Some(outcome));
+        Ok(())
     }
 
     fn escalate_vector(&mut self, step: usize, vector: usize, outcome: Option<Outcome>) -> Result<(), NoSuchPlace> {

@@ -61,6 +61,7 @@ impl Step {
     }
 
     /// Starts a step within this one that ends with [`end`](Self::end) and is active nowhere.
+    #[must_use = "it ends with `end`, or with the run"]
     pub fn open_step(&self, step: impl Into<StepOptions>) -> Self {
         Self::open(&self.shared, self.at, step.into())
     }

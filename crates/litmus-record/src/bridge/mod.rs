@@ -128,7 +128,7 @@ impl Bridge {
     }
 
     pub(crate) fn emit_to_active(
-        &self,
+        self,
         active: Active,
         level: Level,
         target: &str,
@@ -141,7 +141,7 @@ impl Bridge {
         self.deliver(&active, level, target, message)
     }
 
-    fn deliver(&self, active: &Active, level: Level, target: &str, message: impl FnOnce() -> String) -> Effect {
+    fn deliver(self, active: &Active, level: Level, target: &str, message: impl FnOnce() -> String) -> Effect {
         // What cannot be turned into text fails the step all the same.
         let message = std::panic::catch_unwind(std::panic::AssertUnwindSafe(message))
             .unwrap_or_else(|_| format!("(a record of {target} panicked while it was formatted)"));

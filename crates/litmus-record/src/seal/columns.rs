@@ -22,7 +22,7 @@ const EXACT_INT_MAX: u64 = 1 << 53;
 /// Columns in their order.
 pub(super) struct Columns {
     rows: usize,
-    pub(super) columns: Vec<(String, ArrayRef)>,
+    pub(super) named: Vec<(String, ArrayRef)>,
     /// Names that could not be a column's, by the column that stands for each.
     pub(super) renamed: Vec<(String, String)>,
     /// Names of columns made of free names, in lower case.
@@ -31,7 +31,7 @@ pub(super) struct Columns {
 
 impl Columns {
     pub(super) fn new(rows: usize) -> Self {
-        Self { rows, columns: Vec::with_capacity(128), renamed: Vec::new(), taken: HashSet::new() }
+        Self { rows, named: Vec::with_capacity(128), renamed: Vec::new(), taken: HashSet::new() }
     }
 
     /// A column for a name of the test's own. The index of litmus-test 0.1 writes such names into its SQL as they are: one that
@@ -51,7 +51,7 @@ impl Columns {
 
     pub(super) fn push(&mut self, name: &str, column: ArrayRef) {
         debug_assert_eq!(column.len(), self.rows, "{name}");
-        self.columns.push((name.to_owned(), column));
+        self.named.push((name.to_owned(), column));
     }
 
     /// The same text on every row.

@@ -130,7 +130,11 @@ impl Replay {
     }
 }
 
-/// The journals of a data dir, in the order of their names.
+/// How long nobody takes to make a journal.
+const ABANDONED: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// The journals of a data dir, in the order of their names. One that a crash left before it had its name holds nothing, and is
+/// removed.
 pub(crate) fn journals(data_dir: &Path) -> Result<Vec<PathBuf>, RecordError> {
     let folder = data_dir.join(RECORDING);
     let entries = match fs::read_dir(&folder) {
@@ -141,8 +145,13 @@ pub(crate) fn journals(data_dir: &Path) -> Result<Vec<PathBuf>, RecordError> {
     for entry in entries {
         let entry = entry.map_err(|error| RecordError::io(&folder, "the journals cannot be read", &error))?;
         let path = entry.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl") {
-            found.push(path);
+        let age = || entry.metadata()?.modified()?.elapsed().map_err(io::Error::other);
+        match path.extension() {
+            Some(extension) if extension == "jsonl" => found.push(path),
+            Some(extension) if extension == "tmp" && age().is_ok_and(|age| age > ABANDONED) => {
+                let _ = fs::remove_file(path);
+            }
+            _ => {}
         }
     }
     found.sort();

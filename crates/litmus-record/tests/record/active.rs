@@ -165,7 +165,8 @@ impl Actor {
                     let rest: Vec<_> = ops.by_ref().take(6).copied().collect();
                     for op in rest {
                         // What was held before the span stays, so that guards are dropped in the order they were made.
-                        if !(matches!(op, Op::Close) && self.held.len() == held) && !matches!(op, Op::EnterSpan) {
+                        let would_drop_it = matches!(op, Op::Close) && self.held.len() == held;
+                        if !would_drop_it {
                             self.perform(op);
                         }
                     }

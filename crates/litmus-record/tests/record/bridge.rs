@@ -100,7 +100,8 @@ fn the_log_adapter_fails_the_step_hands_on_and_does_not_recurse() {
     let step = run.step("s");
     log::info!(target: "my_test", "fine");
     assert_eq!(step.outcome(), None);
-    log::warn!(target: "my_test", "rail {}", Chatty);
+    let chatty = Chatty;
+    log::warn!(target: "my_test", "rail {chatty}");
     assert_eq!(step.outcome(), Some(Outcome::Failed));
     drop(step);
     run.finish().expect("sealed");

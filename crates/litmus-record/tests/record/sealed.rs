@@ -157,13 +157,13 @@ fn attachments_lie_where_the_file_refers_to_them() {
         let mut contents = Vec::new();
         for attachment in run.attachments().expect("attachments") {
             let AttachmentState::Present { path, .. } = &attachment.state else { panic!("{attachment:?}") };
-            if !attachment.reference.ends_with(".meta.json") {
-                contents.push(fs::read(data_dir.join(path)).expect("the file"));
-            } else {
-                let meta: Value =
-                    serde_json::from_slice(&fs::read(data_dir.join(path)).expect("the file")).expect("JSON");
+            let bytes = fs::read(data_dir.join(path)).expect("the file");
+            if attachment.reference.ends_with(".meta.json") {
+                let meta: Value = serde_json::from_slice(&bytes).expect("JSON");
                 assert_eq!(meta["run_id"], run.run_id().to_string());
                 assert_eq!(meta["schema_version"], "0.1");
+            } else {
+                contents.push(bytes);
             }
         }
         contents.sort();
