@@ -54,8 +54,10 @@ fn plugins_know_core_and_sql_only() {
 fn core_knows_nobody_and_sql_and_host_and_suite_know_core() {
     assert_eq!(ours(&below("litmus-core", &["--features", "reader,host"])), Vec::<&str>::new());
     assert_eq!(ours(&below("litmus-sql", &[])), ["litmus-core"]);
-    assert_eq!(ours(&below("litmus-host", &[])), ["litmus-core"]);
+    assert_eq!(ours(&below("litmus-record", &["--features", "tracing,log"])), ["litmus-core"]);
+    assert_eq!(ours(&below("litmus-host", &[])), ["litmus-core", "litmus-record"]);
     assert_eq!(ours(&below("litmus-conformance", &[])), ["litmus-core"]);
+    assert_eq!(ours(&below("litmus-python", &[])), ["litmus-core", "litmus-record"]);
     assert_eq!(ours(&below("xtask", &[])), Vec::<&str>::new());
 }
 

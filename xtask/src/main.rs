@@ -2,17 +2,21 @@
 
 mod bench;
 mod build;
+mod compat;
 mod demo;
 mod dist;
+mod fuzz;
 mod header;
 mod lint;
 mod mutants;
 mod new_plugin;
 mod process;
+mod python;
 mod servers;
 mod test;
 mod test_plugins;
 mod torture;
+mod wheel;
 mod workspace;
 
 use std::process::ExitCode;
@@ -49,12 +53,20 @@ enum Command {
     Lint(lint::Options),
     /// Write crates/litmus-core/include/litmus_sink.h from the ABI
     Header,
-    /// kill -9 by the hundred, at every phase of a delivery
+    /// kill -9 by the hundred, schedules by the million, runs and ledgers of millions of rows
     Torture(torture::Options),
+    /// Fuzz the reader, from real files on; needs a nightly toolchain
+    Fuzz(fuzz::Options),
     /// Measure a release build
     Bench(bench::Options),
+    /// The real releases of Litmus and TesterKit read what our recorder writes
+    Compat(compat::Options),
     /// A release build laid out as it installs: target/dist and a .tar.gz
     Dist,
+    /// The tests of the Python package, on a debug build
+    TestPython(python::Options),
+    /// The Python package as a wheel, with litmus-host and the plugins in it: target/wheels
+    Wheel(wheel::Options),
 }
 
 fn main() -> ExitCode {
@@ -69,8 +81,12 @@ fn main() -> ExitCode {
         Command::Lint(options) => lint::run(&options),
         Command::Header => header::run(),
         Command::Torture(options) => torture::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Compat(options) => compat::run(&options),
         Command::Dist => dist::run(),
+        Command::TestPython(options) => python::run(&options),
+        Command::Wheel(options) => wheel::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,6 +30,12 @@ const STORE_KEYS: &[&str] = &["name", "path"];
 const SINK_KEYS: &[&str] =
     &["name", "plugin", "sha256", "config", "start", "deadline", "batch_bytes_max", "batch_runs_max"];
 
+/// Each key of each section.
+#[cfg(test)]
+pub(super) fn every_key() -> impl Iterator<Item = &'static str> {
+    [TOP_KEYS, STORE_KEYS, SINK_KEYS].concat().into_iter()
+}
+
 /// A value and where it was given.
 pub(crate) type Placed<T> = (T, Place);
 

@@ -11,6 +11,8 @@ mod set;
 mod values;
 
 #[cfg(test)]
+mod every;
+#[cfg(test)]
 mod tests;
 
 use std::ffi::OsStr;

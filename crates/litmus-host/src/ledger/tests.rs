@@ -248,3 +248,28 @@ fn a_selection_narrows_what_is_taken() {
     assert_eq!(taken.iter().map(|run| run.run_id).collect::<Vec<_>>(), [RunId::from_bytes([2; 16])]);
     assert_eq!(ledger.runs_starting_with("0202", 10).unwrap(), [RunId::from_bytes([2; 16])]);
 }
+
+#[test]
+fn what_a_take_costs_does_not_grow_with_what_was_delivered() {
+    let cost = |delivered: usize| {
+        let ledger = Ledger::in_memory();
+        let run = |number: usize| {
+            let run_id = RunId::from_bytes((number as u128).to_be_bytes());
+            found(&number.to_string(), Summary { run_id, ..summary(1, 1) })
+        };
+        ledger.record(&(0..delivered + 40).map(run).collect::<Vec<_>>(), 0).unwrap();
+        let id = ledger.register(&destination("a.db"), 0).unwrap();
+        let deliver = |runs_max| {
+            let taken = ledger.take(id, &Selection::default(), runs_max, u64::MAX, 1).unwrap();
+            let ended: Vec<_> = taken.iter().map(|run| (run.revision, committed())).collect();
+            ledger.settle(id, &ended, 1).unwrap();
+            assert_eq!(taken.len(), runs_max);
+        };
+        deliver(delivered);
+        let started = std::time::Instant::now();
+        (0..5).for_each(|_| deliver(8));
+        started.elapsed()
+    };
+    let (few, many) = (cost(100), cost(5000));
+    assert!(many < few * 8, "{few:?} after 100 runs, {many:?} after 5000");
+}
