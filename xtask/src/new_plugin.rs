@@ -36,8 +36,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             format!("{} is there already, and not empty\nhint: --into names another folder", folder.display()).into()
         );
     }
-    let filled =
-        |text: &str| text.replace("NAME", name).replace("TYPE", &type_name(name)).replace("CRATE", &library(name));
+    // The template is a plugin itself, called my-plugin.
+    let filled = |text: &str| {
+        text.replace("litmus_sink_my_plugin", &library(name))
+            .replace("MyPluginSink", &type_name(name))
+            .replace("my-plugin", name)
+    };
     write(&folder.join("src/lib.rs"), &filled(LIB))?;
     write(&folder.join("tests/conformance.rs"), TEST)?;
     write(&folder.join("conformance.toml"), CONFORMANCE)?;

@@ -1,4 +1,4 @@
-//! NAME: runs as files of a folder, `RUN_ID.run`: each table as an Arrow IPC stream, then a note of what it is. Made by
+//! my-plugin: runs as files of a folder, `RUN_ID.run`: each table as an Arrow IPC stream, then a note of what it is. Made by
 //! `cargo xtask new-plugin`; put your destination in the place of the files.
 
 use std::collections::BTreeMap;
@@ -23,13 +23,13 @@ pub struct Config {
 }
 
 /// One destination.
-pub struct TYPE(PathBuf);
+pub struct MyPluginSink(PathBuf);
 
-litmus_core::export_sink!(TYPE);
+litmus_core::export_sink!(MyPluginSink);
 
-impl Sink for TYPE {
+impl Sink for MyPluginSink {
     type Config = Config;
-    const NAME: &'static str = "NAME";
+    const NAME: &'static str = "my-plugin";
     const CAPABILITIES: Capabilities = Capabilities {
         dedup: true,
         audit: true,
@@ -45,7 +45,7 @@ impl Sink for TYPE {
         Ok(Self(config.folder))
     }
     fn destination_id(&self) -> String {
-        format!("NAME://{}", self.0.display())
+        format!("my-plugin://{}", self.0.display())
     }
     // A destination that can hold an identity returns it here: the host then notices when it was exchanged.
     fn connect(&self, _call: &Call<'_>) -> Result<Option<String>, SinkError> {
@@ -78,7 +78,7 @@ impl Sink for TYPE {
     }
 }
 
-impl TYPE {
+impl MyPluginSink {
     fn file(&self, run_id: RunId) -> PathBuf {
         self.0.join(format!("{run_id}.run"))
     }
