@@ -5,8 +5,11 @@ pub mod artifacts;
 pub mod corpus;
 pub mod database;
 pub mod generate;
+pub mod measure;
+pub mod namespace;
 pub mod objects;
 pub mod project;
 pub mod servers;
+pub mod wild;
 
 pub use litmus_conformance::rewrite;

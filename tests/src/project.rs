@@ -57,6 +57,29 @@ impl Project {
         command
     }
 
+    /// The same, started through another program: `through`, then the host and its arguments.
+    pub fn command_through<S: AsRef<OsStr>>(
+        &self,
+        through: &[&str],
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let host = self.command(arguments);
+        let mut command = Command::new(through[0]);
+        command.args(&through[1..]).arg(host.get_program()).args(host.get_args()).current_dir(self.folder.path());
+        command.env_clear().stdin(Stdio::null());
+        let variables = host.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        command.envs(variables);
+        command
+    }
+
+    /// The same without the powers of root: where the tests run as root, permissions would stop nobody.
+    pub fn as_user<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        match rustix::process::geteuid().is_root() {
+            true => self.command_through(&["setpriv", "--bounding-set=-all", "--"], arguments),
+            false => self.command(arguments),
+        }
+    }
+
     /// Runs it to its end.
     pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
         Ended::of(&mut self.command(arguments))

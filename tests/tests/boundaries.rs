@@ -26,7 +26,8 @@ fn below(package: &str, arguments: &[&str]) -> BTreeSet<String> {
 
 fn plugins() -> Vec<String> {
     let entries = fs::read_dir(root().join("plugins")).expect("plugins/");
-    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name in UTF-8"));
+    let rust = entries.map(|entry| entry.expect("an entry")).filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let names = rust.map(|entry| entry.file_name().into_string().expect("a name in UTF-8"));
     names.map(|name| format!("litmus-sink-{name}")).collect()
 }
 
@@ -53,8 +54,10 @@ fn plugins_know_core_and_sql_only() {
 fn core_knows_nobody_and_sql_and_host_and_suite_know_core() {
     assert_eq!(ours(&below("litmus-core", &["--features", "reader,host"])), Vec::<&str>::new());
     assert_eq!(ours(&below("litmus-sql", &[])), ["litmus-core"]);
-    assert_eq!(ours(&below("litmus-host", &[])), ["litmus-core"]);
+    assert_eq!(ours(&below("litmus-record", &["--features", "tracing,log"])), ["litmus-core"]);
+    assert_eq!(ours(&below("litmus-host", &[])), ["litmus-core", "litmus-record"]);
     assert_eq!(ours(&below("litmus-conformance", &[])), ["litmus-core"]);
+    assert_eq!(ours(&below("litmus-python", &[])), ["litmus-core", "litmus-record"]);
     assert_eq!(ours(&below("xtask", &[])), Vec::<&str>::new());
 }
 

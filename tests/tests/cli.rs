@@ -184,7 +184,7 @@ fn help_names_every_command() {
     let project = Project::new();
     let help = project.run(["--help"]);
     help.exits(0);
-    for command in ["forward", "runs", "show", "status", "plugins", "check"] {
+    for command in ["forward", "runs", "show", "status", "recover", "plugins", "check"] {
         help.says(command);
         project.run([command, "--help"]).exits(0);
     }

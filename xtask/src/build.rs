@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use crate::workspace::{PluginFolder, Profile, plugins};
+use crate::workspace::{PluginFolder, Profile, plugins, root};
 use crate::{Result, process};
 
 #[derive(clap::Args)]
@@ -40,14 +41,19 @@ pub(crate) fn shipped(profile: Profile) -> Result<()> {
     together(&packages.iter().map(String::as_str).collect::<Vec<_>>(), profile)
 }
 
-/// What the benchmarks of the cloud and the syslog sink run; one set for both, or some libraries would be compiled twice.
+/// What the benchmarks of sinks run; one set for all, or some libraries would be compiled twice.
 pub(crate) fn measured(profile: Profile) -> Result<()> {
-    let packages = ["litmus-host", "litmus-sink-cloud", "litmus-sink-syslog", "litmus-tests"];
+    let packages = ["litmus-host", "litmus-sink-cloud", "litmus-sink-postgres", "litmus-sink-syslog", "litmus-tests"];
     together(&packages.map(|name| ["--package", name]).concat(), profile)
 }
 
 fn together(what: &[&str], profile: Profile) -> Result<()> {
     process::run(process::cargo(["build", "--quiet"]).args(what).args(profile.arguments()))?;
+    for folder in plugins()? {
+        if let Some(source) = folder.c_source() {
+            c_plugin(&folder, &source, profile)?;
+        }
+    }
     for folder in plugins()?.iter().filter(|folder| folder.built(profile).exists()) {
         lay_beside_the_host(folder, profile)?;
     }
@@ -63,6 +69,15 @@ pub(crate) fn package(name: &str, profile: Profile) -> Result<()> {
 pub(crate) fn plugin(folder: &PluginFolder, profile: Profile) -> Result<()> {
     package(&folder.package(), profile)?;
     lay_beside_the_host(folder, profile)
+}
+
+/// One plugin written in C, with the system's compiler.
+fn c_plugin(folder: &PluginFolder, source: &Path, profile: Profile) -> Result<()> {
+    let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let mut command = Command::new(compiler);
+    command.args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-shared", "-fPIC", "-I"]);
+    command.arg(root().join("crates/litmus-core/include")).arg("-o").arg(folder.built(profile)).arg(source);
+    process::run(&mut command)
 }
 
 fn lay_beside_the_host(folder: &PluginFolder, profile: Profile) -> Result<()> {

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::workspace::root;
 use crate::{Result, process};
 
-/// One server, or client, that tests need.
+/// One server, client or library that tests need.
 struct Server {
     /// Its folder in `target/servers`.
     name: &'static str,
@@ -21,7 +21,7 @@ struct Server {
 /// Where packages come from.
 enum From {
     Debian(&'static [&'static str]),
-    PyPi(&'static str),
+    PyPi(&'static [&'static str]),
     Npm(&'static str),
 }
 
@@ -31,12 +31,20 @@ const SERVERS: &[Server] = &[
         programs: &["usr/lib/postgresql/*/bin/postgres"],
         packages: From::Debian(&["postgresql"]),
     },
-    Server { name: "moto", programs: &["bin/moto_server"], packages: From::PyPi("moto[server]==5.2.*") },
+    Server { name: "moto", programs: &["bin/moto_server"], packages: From::PyPi(&["moto[server]==5.2.*"]) },
+    // No server: another writer of Parquet, to compare with.
+    Server { name: "pyarrow", programs: &["pyarrow/__init__.py"], packages: From::PyPi(&["pyarrow==21.*"]) },
     Server { name: "azurite", programs: &["node_modules/.bin/azurite-blob"], packages: From::Npm("azurite@3") },
     Server {
         name: "gcp-storage-emulator",
         programs: &["bin/gcp-storage-emulator"],
-        packages: From::PyPi("gcp-storage-emulator"),
+        packages: From::PyPi(&["gcp-storage-emulator"]),
+    },
+    // What the tests of the Python package run with, and what its tables are handed to. Those that only import it need none.
+    Server {
+        name: "python",
+        programs: &["mypy/__init__.py"],
+        packages: From::PyPi(&["pytest==9.*", "pyarrow", "polars", "duckdb==1.5.5", "boto3", "mypy"]),
     },
     // Found by its TLS driver, which is a package of its own.
     Server {
@@ -52,7 +60,27 @@ const SERVERS: &[Server] = &[
 const PEERS: &[Server] =
     &[Server { name: "rclone", programs: &["usr/bin/rclone"], packages: From::Debian(&["rclone"]) }];
 
+/// Where no `python3` with pip is installed: packages from PyPI are installed and run with this.
+const PYTHON: Server = Server {
+    name: "python3",
+    programs: &["usr/lib/python3/dist-packages/pip/__init__.py"],
+    packages: From::Debian(&["python3", "python3-pip"]),
+};
+
+/// The Python of the machine, if it has pip; else Debian's, unpacked.
+pub(crate) fn python() -> Command {
+    let unpacked = root().join("target/servers").join(PYTHON.name).join("usr/bin/python3");
+    Command::new(if unpacked.is_file() { unpacked } else { "python3".into() })
+}
+
 pub(crate) fn run() -> Result<()> {
+    let into = root().join("target/servers").join(PYTHON.name);
+    if process::is_installed("python3", &["-m", "pip", "--version"]) || PYTHON.is_in(&into) {
+        println!("{}: installed", PYTHON.name);
+    } else {
+        PYTHON.unpack(&into).map_err(|error| format!("{}: {error}", PYTHON.name))?;
+        println!("{}: unpacked into {}", PYTHON.name, into.display());
+    }
     for server in SERVERS {
         let there = server.get()?;
         let place = if there == Path::new("/") { "installed".to_owned() } else { format!("in {}", there.display()) };
@@ -96,9 +124,9 @@ impl Server {
     fn unpack(&self, into: &Path) -> Result<()> {
         match self.packages {
             From::Debian(packages) => Self::unpack_debian(packages, into)?,
-            From::PyPi(package) => {
+            From::PyPi(packages) => {
                 let arguments = ["-m", "pip", "install", "--quiet", "--target"];
-                process::run(Command::new("python3").args(arguments).arg(into).arg(package))?;
+                process::run(python().args(arguments).arg(into).args(packages))?;
             }
             From::Npm(package) => {
                 let arguments = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];

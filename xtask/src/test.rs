@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Instant;
 
 use crate::workspace::Profile;
-use crate::{Result, build, lint, process, servers, test_plugins};
+use crate::{Result, build, lint, process, python, servers, test_plugins};
 
 /// How often the kill loops of the end to end tests kill.
 const KILL_ROUNDS: &str = "10";
@@ -40,6 +40,7 @@ const PARTS: &[Part] = &[
     ("build", |_| build::with_tests()),
     ("tests", tests),
     ("test-plugins", test_plugins::all),
+    ("python", python::tests),
     ("lints", |_| lint::clippy()),
 ];
 
@@ -64,7 +65,9 @@ pub(crate) fn run() -> Result<()> {
         println!("  {:>5.1}  {name}{}", took.as_secs_f64() / 60.0, if *ok { "" } else { "  FAILED" });
     }
     println!("  {:>5.1}  in all", started.elapsed().as_secs_f64() / 60.0);
-    println!("run by hand: cargo xtask torture, cargo xtask bench, cargo xtask lint --full, cargo xtask dist");
+    println!(
+        "run by hand: cargo xtask torture, cargo xtask fuzz, cargo xtask bench, cargo xtask lint --full, cargo xtask dist"
+    );
 
     let failed: Vec<_> = ended.iter().filter(|(_, _, ok)| !ok).map(|(name, ..)| *name).collect();
     println!("{counts}");

@@ -54,9 +54,15 @@ impl PluginFolder {
         format!("litmus-sink-{}", self.name)
     }
 
-    /// Whether a user gets it; the other one exists to misbehave in tests.
+    /// Whether a user gets it; the others exist to misbehave in tests, and to be copied from.
     pub(crate) fn is_shipped(&self) -> bool {
-        self.name != "hostile"
+        self.name != "hostile" && self.c_source().is_none()
+    }
+
+    /// The one source file of a plugin written in C, whose folder is called NAME-c.
+    pub(crate) fn c_source(&self) -> Option<PathBuf> {
+        let source = self.path.join(format!("{}_sink.c", self.name));
+        source.is_file().then_some(source)
     }
 
     /// What cargo calls the library it builds.
@@ -69,13 +75,13 @@ impl PluginFolder {
         profile.folder().join("plugins").join(format!("{}.so", self.name))
     }
 
-    /// How the conformance suite is to treat it; absent for a plugin that exists to misbehave.
+    /// How the conformance suite is to treat it.
     pub(crate) fn conformance(&self) -> PathBuf {
         self.path.join("conformance.toml")
     }
 }
 
-/// Every plugin of this workspace, found by its `Cargo.toml`, by name.
+/// Every plugin of this workspace, found by its `Cargo.toml` or, in `NAME-c`, by its `NAME_sink.c`; by name.
 pub(crate) fn plugins() -> Result<Vec<PluginFolder>> {
     let folder = root().join("plugins");
     let mut found = Vec::new();
@@ -84,6 +90,9 @@ pub(crate) fn plugins() -> Result<Vec<PluginFolder>> {
         if path.join("Cargo.toml").is_file() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             found.push(PluginFolder { name, path });
+        } else if let Some(name) = path.file_name().and_then(|name| name.to_str()?.strip_suffix("-c")) {
+            let folder = PluginFolder { name: name.to_owned(), path: path.clone() };
+            found.extend(folder.c_source().is_some().then_some(folder));
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use litmus_core::abi::host::{HostCall, Instance, Plugin, RunSource};
@@ -12,10 +13,12 @@ use litmus_core::reader::Store;
 use litmus_core::{Audit, Capabilities, OpenMode, Report, RunId, SinkError, Status};
 use serde_json::Value;
 
-use crate::Declaration;
 use crate::case::Broken;
-use crate::declaration::name_of;
+use crate::declaration::{Hand, name_of};
+use crate::proxy::Proxy;
 use crate::source::Source;
+use crate::synth::{self, Plan};
+use crate::{Declaration, Suite};
 
 /// How long a call of a case may take before its case fails.
 const CALL_MAX: Duration = Duration::from_secs(30);
@@ -27,24 +30,49 @@ pub(crate) struct Delivered {
     pub(crate) took: Duration,
 }
 
+/// What the plugin, and the host about it, said: level and text.
+#[derive(Clone, Default)]
+pub(crate) struct Logs(Arc<Mutex<Vec<(u32, String)>>>);
+
+impl Logs {
+    /// Keeps each line, and shows it to whoever reads the case's standard error.
+    pub(crate) fn sink(&self) -> litmus_core::abi::host::LogFn {
+        let kept = Arc::clone(&self.0);
+        Arc::new(move |level, plugin: &str, message: &str| {
+            eprintln!("{plugin} [{level}] {message}");
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push((level, format!("{plugin}: {message}")));
+        })
+    }
+
+    pub(crate) fn all(&self) -> Vec<(u32, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// The plugin under test, and all that a case needs to try it.
 pub(crate) struct Bench {
     pub(crate) plugin: Plugin,
-    declaration: Declaration,
-    corpus: PathBuf,
+    pub(crate) logs: Logs,
+    pub(crate) declaration: Declaration,
+    pub(crate) suite: Suite,
+    case: String,
     folder: PathBuf,
     backend: BTreeMap<String, String>,
 }
 
 impl Bench {
-    pub(crate) fn new(
-        plugin: Plugin,
-        declaration: Declaration,
-        corpus: PathBuf,
-        folder: PathBuf,
-        backend: BTreeMap<String, String>,
-    ) -> Self {
-        Self { plugin, declaration, corpus, folder, backend }
+    /// The bench of one case; its destinations lie below `folder`.
+    pub(crate) fn new(suite: &Suite, case: &str, folder: &Path, backend: &str) -> Result<Self, String> {
+        let logs = Logs::default();
+        Ok(Self {
+            plugin: Plugin::load(&suite.plugin, logs.sink()).map_err(|error| error.to_string())?,
+            logs,
+            declaration: suite.declared()?,
+            suite: suite.clone(),
+            case: case.to_owned(),
+            folder: folder.to_path_buf(),
+            backend: serde_json::from_str(backend).map_err(|error| format!("the backend's values: {error}"))?,
+        })
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -67,10 +95,14 @@ impl Bench {
     pub(crate) fn arrived(&self, destination: &str, runs: &[Source]) -> Result<BTreeSet<RunId>, Broken> {
         let folder = self.folder(destination)?;
         let file = self.declaration.read_back_in(&folder, &self.backend).ok_or("there is no read_back")?;
-        let text = fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = match fs::read(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|error| format!("{}: {error}", file.display()))?,
+        };
         let text = String::from_utf8_lossy(&text);
         let name = name_of(&folder);
-        let lines: Vec<&str> = text.lines().filter(|line| line.contains(&name)).collect();
+        let own = self.declaration.read_back_is_own();
+        let lines: Vec<&str> = text.lines().filter(|line| own || line.contains(&name)).collect();
         let is_there = |run: &&Source| {
             let run_id = run.run_id().to_string();
             lines.iter().any(|line| line.contains(&run_id))
@@ -83,6 +115,65 @@ impl Bench {
         self.open_with(&self.config(destination)?, OpenMode::Live).map_err(|error| format!("open: {error}"))
     }
 
+    /// The configuration with some keys laid over it.
+    pub(crate) fn config_with(&self, destination: &str, over: &Value, more: &[(&str, &str)]) -> Result<Value, Broken> {
+        Ok(self.declaration.config_with(over, &self.folder(destination)?, &self.backend, more))
+    }
+
+    /// A proxy before the backend, and the configuration that leads through it.
+    pub(crate) fn through_proxy(&self, destination: &str) -> Result<(Proxy, Value), Broken> {
+        let proxied = self.declaration.backend.as_ref().and_then(|backend| backend.proxy.as_deref());
+        let key = proxied.ok_or("conformance.toml has no backend.proxy")?;
+        let value = self.backend.get(key).ok_or(format!("the backend says no \"{key}\", which backend.proxy names"))?;
+        let (proxy, through) = Proxy::before(value)?;
+        let mut backend = self.backend.clone();
+        backend.insert(key.to_owned(), through);
+        Ok((proxy, self.declaration.config_in(&self.folder(destination)?, &backend)))
+    }
+
+    /// Changes or removes a run at the destination, without the sink.
+    pub(crate) fn behind_its_back(&self, destination: &str, run: &Source, remove: bool) -> Result<(), Broken> {
+        let declared = self.declaration.behind_its_back.as_ref().ok_or(
+            "the plugin declares `audit`, and its conformance.toml does not say how to change a run behind its back\n\
+             hint: add [behind_its_back] with change and remove; see docs/writing-a-plugin.md",
+        )?;
+        let hand = if remove { &declared.remove } else { &declared.change };
+        let (folder, run_id) = (self.folder(destination)?, run.run_id().to_string());
+        let filled = |text: &str| Declaration::text_in(text, &folder, &self.backend, &[("run_id", &run_id)]);
+        match hand {
+            Hand { file: Some(file), command: None } => {
+                let file = crate::hand::found(Path::new(&filled(file)))?;
+                if remove { crate::hand::remove(&file) } else { crate::hand::change(&file, run.serial()) }
+            }
+            Hand { file: None, command: Some(command) } => {
+                let (program, arguments) = command.split_first().ok_or("a command of [behind_its_back] is empty")?;
+                let beside = self.suite.executable.with_file_name(program);
+                let program = if beside.is_file() { beside } else { program.into() };
+                let arguments: Vec<_> = arguments.iter().map(|argument| filled(argument)).collect();
+                let output = Command::new(&program).args(&arguments).output();
+                let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                if output.status.success() {
+                    Ok(())
+                } else {
+                    Err(format!("{} {arguments:?}: {said}", program.display()))
+                }
+            }
+            _ => Err("[behind_its_back] wants a file or a command, one of the two".into()),
+        }
+    }
+
+    /// Runs a step of this case in a process of its own, which it may end; `first` are words before the program.
+    pub(crate) fn step(&self, first: &[&str], step: &str, destination: &str) -> Result<std::process::Output, Broken> {
+        let mut words: Vec<std::ffi::OsString> = first.iter().map(Into::into).collect();
+        words.push(self.suite.executable.clone().into());
+        let backend = serde_json::to_string(&self.backend).map_err(|error| error.to_string())?;
+        words.extend(self.suite.case_arguments(&self.case, &self.folder, &backend));
+        words.extend(["--step", step, "--destination", destination].map(Into::into));
+        let output = Command::new(&words[0]).args(&words[1..]).stdin(std::process::Stdio::null()).output();
+        output.map_err(|error| format!("{}: {error}", words[0].display()))
+    }
+
     pub(crate) fn open_with(&self, config: &Value, mode: OpenMode) -> Result<Instance, SinkError> {
         self.plugin.open(config, mode, &call(&|| false))
     }
@@ -90,7 +181,7 @@ impl Bench {
     /// Every run of the corpus, in order of its data dir and path.
     pub(crate) fn runs(&self) -> Result<Vec<Source>, Broken> {
         let mut runs = Vec::new();
-        for data_dir in data_dirs(&self.corpus)? {
+        for data_dir in data_dirs(&self.suite.corpus)? {
             let store = Store::open(&data_dir).map_err(|error| error.to_string())?;
             let (files, errors) = store.walk();
             if let Some(error) = errors.first() {
@@ -100,7 +191,21 @@ impl Bench {
                 runs.push(Source::open(&store, &file.path)?);
             }
         }
-        if runs.is_empty() { Err(format!("{} holds no run file", self.corpus.display())) } else { Ok(runs) }
+        if runs.is_empty() { Err(format!("{} holds no run file", self.suite.corpus.display())) } else { Ok(runs) }
+    }
+
+    /// Runs made up for the case, sealed in a data dir of its own.
+    pub(crate) fn made(&self, plans: &[Plan]) -> Result<Vec<Source>, Broken> {
+        let sealed = std::path::absolute(self.folder("sealed")?).map_err(|error| error.to_string())?;
+        plans.iter().for_each(|plan| synth::write(&sealed, plan));
+        self.made_before(plans)
+    }
+
+    /// The same runs, once they are sealed.
+    pub(crate) fn made_before(&self, plans: &[Plan]) -> Result<Vec<Source>, Broken> {
+        let sealed = std::path::absolute(self.folder("sealed")?).map_err(|error| error.to_string())?;
+        let store = Store::open(&sealed).map_err(|error| error.to_string())?;
+        plans.iter().map(|plan| Source::open(&store, &synth::path(plan))).collect()
     }
 
     /// A few small ones.
@@ -179,7 +284,7 @@ impl Delivered {
 
 /// Broken unless the destination holds exactly these runs' rows, read back by the plugin's audit.
 pub(crate) fn holds(instance: &Instance, runs: &[Source]) -> Result<(), Broken> {
-    let audits = audit(instance, runs)?;
+    let audits = audits(instance, runs)?;
     for run in runs {
         let audit = audits.get(&run.run_id()).ok_or(format!("{}: the audit does not mention it", run.name()))?;
         match audit.sha256 {
@@ -201,7 +306,7 @@ pub(crate) fn holds(instance: &Instance, runs: &[Source]) -> Result<(), Broken> 
 
 /// Broken unless the destination holds none of these runs.
 pub(crate) fn holds_none(instance: &Instance, runs: &[Source]) -> Result<(), Broken> {
-    let audits = audit(instance, runs)?;
+    let audits = audits(instance, runs)?;
     for run in runs {
         let audit = audits.get(&run.run_id()).ok_or(format!("{}: the audit does not mention it", run.name()))?;
         let rows: u64 = audit.tables.values().map(|table| table.rows).sum();
@@ -212,7 +317,8 @@ pub(crate) fn holds_none(instance: &Instance, runs: &[Source]) -> Result<(), Bro
     Ok(())
 }
 
-fn audit(instance: &Instance, runs: &[Source]) -> Result<BTreeMap<RunId, Audit>, Broken> {
+/// What the audit says of each run.
+pub(crate) fn audits(instance: &Instance, runs: &[Source]) -> Result<BTreeMap<RunId, Audit>, Broken> {
     let ids: Vec<_> = runs.iter().map(RunSource::run_id).collect();
     let audits = instance.audit(&call(&|| false), &ids).map_err(|error| format!("audit: {error}"))?;
     let count = audits.len();

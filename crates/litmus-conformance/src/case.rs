@@ -11,6 +11,8 @@ pub(crate) type Broken = String;
 /// One promise, and how it is tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
+    /// What it is about: one of [`GROUPS`](crate::GROUPS).
+    pub group: &'static str,
     /// Stable: reports and mutants refer to it.
     pub name: &'static str,
     /// What is done, in a line.
@@ -42,10 +44,18 @@ pub enum Need {
     Concurrent,
     /// `conformance.toml` says how to see at the backend what arrived; for sinks that cannot audit.
     ReadBack,
+    /// `conformance.toml` says which value of the backend the suite may stand before: `backend.proxy`.
+    Proxy,
+    /// `conformance.toml` gives credentials that the backend refuses: `[refused]`.
+    Refused,
+    /// `conformance.toml` gives configurations with a secret in them: `[[secret]]`.
+    Secret,
+    /// The destination is made of files that the sink itself writes: `writes_files`.
+    WritesFiles,
 }
 
 impl Need {
-    /// As `describe` spells it.
+    /// As `describe`, or `conformance.toml`, spells it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Dedup => "dedup",
@@ -53,16 +63,24 @@ impl Need {
             Self::DryRun => "dry_run",
             Self::Concurrent => "max_concurrent_delivers > 1",
             Self::ReadBack => "read_back",
+            Self::Proxy => "backend.proxy",
+            Self::Refused => "refused",
+            Self::Secret => "secret",
+            Self::WritesFiles => "writes_files",
         }
     }
 
-    const fn is_met(self, declared: &Capabilities, declaration: &Declaration) -> bool {
+    fn is_met(self, declared: &Capabilities, declaration: &Declaration) -> bool {
         match self {
             Self::Dedup => declared.dedup,
             Self::Audit => declared.audit,
             Self::DryRun => declared.dry_run,
             Self::Concurrent => declared.max_concurrent_delivers > 1,
             Self::ReadBack => declaration.read_back.is_some(),
+            Self::Proxy => declaration.backend.as_ref().is_some_and(|backend| backend.proxy.is_some()),
+            Self::Refused => declaration.refused.is_some(),
+            Self::Secret => !declaration.secret.is_empty(),
+            Self::WritesFiles => declaration.writes_files,
         }
     }
 }

@@ -19,9 +19,25 @@ pub struct Declaration {
     /// The server that the plugin is tested against, where it needs one.
     #[serde(default)]
     pub backend: Option<Backend>,
+    /// The backend's version for the report, where nothing is started that says it.
+    #[serde(default)]
+    pub backend_version: Option<String>,
     /// How to see at the backend that runs arrived, for a sink that cannot audit.
     #[serde(default)]
     pub read_back: Option<ReadBack>,
+    /// How the suite changes and removes a run at the destination without the sink. Needed by whoever declares `audit`: it is
+    /// how an audit shows that it reads.
+    #[serde(default)]
+    pub behind_its_back: Option<BehindItsBack>,
+    /// Keys laid over `config` with which the backend refuses to be used: other credentials.
+    #[serde(default)]
+    pub refused: Option<Value>,
+    /// Keys laid over `config`, each with `{secret}` somewhere in a text: that secret may come back in nothing the sink says.
+    #[serde(default)]
+    pub secret: Vec<Value>,
+    /// The destination is made of files that the sink itself writes: it is tried with a limit on their size.
+    #[serde(default)]
+    pub writes_files: bool,
     /// The sink's configuration. In a text `{dir}` stands for an empty folder that is a destination of its own, `{name}` for
     /// a name (letter, then letters and digits) of its own, and `{backend.KEY}` for what the backend said of itself.
     pub config: Value,
@@ -34,14 +50,43 @@ pub struct Backend {
     /// A program, beside the suite or on `PATH`, and its arguments. It prints one line, a JSON object of texts, once the server
     /// is ready, and ends the server when its standard input is closed.
     pub command: Vec<String>,
+    /// The value that holds the server's `127.0.0.1:PORT`: for cases about a backend that is away, slow or silent the suite
+    /// puts a proxy there.
+    #[serde(default)]
+    pub proxy: Option<String>,
+}
+
+/// How to get at a destination without the sink.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BehindItsBack {
+    /// Changes a value of one run.
+    pub change: Hand,
+    /// Removes one run.
+    pub remove: Hand,
+}
+
+/// One of the two: a file that the suite changes (the run's serial where it stands in it as it is, else a byte in the middle)
+/// or removes; or a program, beside the suite or on `PATH`, and its arguments. Filled in as the configuration is, and
+/// `{run_id}` is the run's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hand {
+    /// A file's path; its last part may begin or end in `*`, and then is looked for below its folder.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// A program and its arguments.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
 }
 
 /// Where the backend shows what arrived.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadBack {
-    /// A text file of the backend: once a run has arrived, a line of it holds the run's id and the destination's `{name}`,
-    /// which the configuration must send along. Filled in as the configuration is.
+    /// A text file: once a run has arrived, a line of it holds the run's id. Filled in as the configuration is. Where neither
+    /// `{dir}` nor `{name}` stands in it, it is of all destinations, and the line must hold the destination's `{name}` too, which
+    /// the configuration must send along.
     pub file: String,
 }
 
@@ -74,6 +119,38 @@ impl Declaration {
         fill(&self.config, &values_of(folder, backend))
     }
 
+    /// Some keys laid over that configuration, filled in likewise; `more` are further names and what they stand for.
+    pub(crate) fn config_with(
+        &self,
+        over: &Value,
+        folder: &Path,
+        backend: &BTreeMap<String, String>,
+        more: &[(&str, &str)],
+    ) -> Value {
+        let mut values = values_of(folder, backend);
+        values.extend(more.iter().map(|(key, value)| (format!("{{{key}}}"), (*value).to_owned())));
+        let mut config = fill(&self.config, &values);
+        lay_over(&mut config, &fill(over, &values));
+        config
+    }
+
+    /// A text filled in as the configuration is.
+    pub(crate) fn text_in(
+        template: &str,
+        folder: &Path,
+        backend: &BTreeMap<String, String>,
+        more: &[(&str, &str)],
+    ) -> String {
+        let mut values = values_of(folder, backend);
+        values.extend(more.iter().map(|(key, value)| (format!("{{{key}}}"), (*value).to_owned())));
+        values.iter().fold(template.to_owned(), |text, (key, value)| text.replace(key, value))
+    }
+
+    /// Whether the file that shows what arrived is of one destination only.
+    pub(crate) fn read_back_is_own(&self) -> bool {
+        self.read_back.as_ref().is_some_and(|back| back.file.contains("{dir}") || back.file.contains("{name}"))
+    }
+
     /// The backend's file that shows what arrived at the destination that lies in this folder.
     pub(crate) fn read_back_in(&self, folder: &Path, backend: &BTreeMap<String, String>) -> Option<PathBuf> {
         let file = fill(&self.read_back.as_ref()?.file.clone().into(), &values_of(folder, backend));
@@ -102,6 +179,18 @@ fn fill(template: &Value, values: &[(String, String)]) -> Value {
         Value::Array(items) => items.iter().map(|item| fill(item, values)).collect(),
         Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), fill(item, values))).collect(),
         other => other.clone(),
+    }
+}
+
+/// Tables are merged, anything else is replaced.
+pub(crate) fn lay_over(config: &mut Value, over: &Value) {
+    match (config, over) {
+        (Value::Object(config), Value::Object(over)) => {
+            for (key, value) in over {
+                lay_over(config.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (config, over) => *config = over.clone(),
     }
 }
 

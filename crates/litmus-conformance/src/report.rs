@@ -70,11 +70,32 @@ pub struct Counts {
     pub skipped: usize,
 }
 
+/// What exactly was tested: what a report must say to be evidence of anything.
+#[derive(Clone, Debug, Default)]
+pub struct Subject {
+    /// The plugin's file name.
+    pub file: String,
+    /// Of the plugin's file, in hex digits: `litmus-host plugins` prints the same, and `sha256` in a configuration pins it.
+    pub sha256: String,
+    /// The plugin's ABI, and whether its layout was compared.
+    pub abi: String,
+    /// The release of litmus-host whose loader and reader the suite is built with.
+    pub host_version: String,
+    /// What was started as the backend; none for a destination of files.
+    pub backend: Option<String>,
+    /// Its version.
+    pub backend_version: Option<String>,
+    /// When, in seconds since 1970, UTC.
+    pub tested_at_unix: u64,
+}
+
 /// What came out for one plugin.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// What the plugin says of itself.
     pub description: Description,
+    /// What was tested.
+    pub subject: Subject,
     /// Every case that was asked for.
     pub outcomes: Vec<Outcome>,
     /// The least number of cases that must run; 0 where a filter was given.
@@ -116,6 +137,7 @@ impl Report {
         let case = |outcome: &Outcome| {
             json!({
                 "name": outcome.case.name,
+                "group": outcome.case.group,
                 "description": outcome.case.description,
                 "guarantee": outcome.case.guarantee,
                 "needs": outcome.case.needs.iter().map(|need| need.name()).collect::<Vec<_>>(),
@@ -128,7 +150,13 @@ impl Report {
             "plugin": self.description.name,
             "version": self.description.version,
             "capabilities": self.description.capabilities,
-            "suite_version": env!("CARGO_PKG_VERSION"),
+            "file": self.subject.file,
+            "sha256": self.subject.sha256,
+            "abi": self.subject.abi,
+            "host_version": self.subject.host_version,
+            "backend": self.subject.backend,
+            "backend_version": self.subject.backend_version,
+            "tested_at_unix": self.subject.tested_at_unix,
             "counts": {"passed": passed, "failed": failed, "skipped": skipped},
             "failure": self.failure(),
             "cases": self.outcomes.iter().map(case).collect::<Vec<_>>(),
@@ -145,6 +173,23 @@ impl Report {
              skipped=\"{skipped}\" time=\"{seconds:.3}\">\n",
             self.outcomes.len()
         );
+        xml.push_str("  <properties>\n");
+        let subject = &self.subject;
+        let seconds = subject.tested_at_unix.to_string();
+        for (name, value) in [
+            ("plugin", self.description.name.as_str()),
+            ("version", self.description.version.as_str()),
+            ("file", subject.file.as_str()),
+            ("sha256", subject.sha256.as_str()),
+            ("abi", subject.abi.as_str()),
+            ("host_version", subject.host_version.as_str()),
+            ("backend", subject.backend.as_deref().unwrap_or("none")),
+            ("backend_version", subject.backend_version.as_deref().unwrap_or("none")),
+            ("tested_at_unix", seconds.as_str()),
+        ] {
+            writeln!(xml, "    <property name=\"{name}\" value=\"{}\"/>", escape(value)).expect("a String takes all");
+        }
+        xml.push_str("  </properties>\n");
         for Outcome { case, verdict, took } in &self.outcomes {
             let message = escape(&verdict.message());
             let inner = match verdict {
@@ -155,7 +200,8 @@ impl Report {
             let name = escape(case.name);
             writeln!(
                 xml,
-                "  <testcase classname=\"{suite}\" name=\"{name}\" time=\"{:.3}\">{inner}</testcase>",
+                "  <testcase classname=\"{suite}.{}\" name=\"{name}\" time=\"{:.3}\">{inner}</testcase>",
+                case.group,
                 took.as_secs_f64()
             )
             .expect("a String takes all");
@@ -203,7 +249,8 @@ mod tests {
         let cases = crate::cases();
         let took = Duration::from_millis(1500);
         let outcomes = verdicts.into_iter().zip(cases).map(|(verdict, case)| Outcome { case, verdict, took }).collect();
-        Report { description, outcomes, floor }
+        let subject = Subject { sha256: "ab".repeat(32), ..Subject::default() };
+        Report { description, subject, outcomes, floor }
     }
 
     #[test]
@@ -222,5 +269,6 @@ mod tests {
         let xml = report(vec![Verdict::Failed("a < \"b\" & \u{1b}c\nd".into())], 1).junit();
         assert!(xml.contains("message=\"a &lt; &quot;b&quot; &amp; \u{fffd}c&#10;d\""), "{xml}");
         assert!(xml.contains("tests=\"1\" failures=\"1\" skipped=\"0\" time=\"1.500\""), "{xml}");
+        assert!(xml.contains(&format!("<property name=\"sha256\" value=\"{}\"/>", "ab".repeat(32))), "{xml}");
     }
 }

@@ -31,7 +31,11 @@ pub(crate) struct Source {
     supersedes: Vec<Sha256>,
     force: bool,
     fault: Option<Fault>,
+    on_step: Option<Step>,
 }
+
+/// Called whenever the plugin asks for something of the run.
+pub(crate) type Step = Arc<dyn Fn() + Send + Sync>;
 
 impl Source {
     /// The run in this file, below a data dir.
@@ -39,7 +43,15 @@ impl Source {
         let file = store.open_run(path).map_err(|error| error.to_string())?;
         let attachments = file.attachments().map_err(|error| error.to_string())?;
         let summary_json = serde_json::to_string(file.summary()).map_err(|error| error.to_string())?;
-        Ok(Self { file: Arc::new(file), summary_json, attachments, supersedes: Vec::new(), force: false, fault: None })
+        Ok(Self {
+            file: Arc::new(file),
+            summary_json,
+            attachments,
+            supersedes: Vec::new(),
+            force: false,
+            fault: None,
+            on_step: None,
+        })
     }
 
     pub(crate) fn superseding(mut self, earlier: &Self) -> Self {
@@ -50,6 +62,22 @@ impl Source {
     pub(crate) fn forced(mut self) -> Self {
         self.force = true;
         self
+    }
+
+    /// Tells each time that the plugin opens a table or takes a batch.
+    pub(crate) fn telling(mut self, step: Step) -> Self {
+        self.on_step = Some(step);
+        self
+    }
+
+    /// The serial of the unit, where there is one.
+    pub(crate) fn serial(&self) -> Option<&str> {
+        self.file.summary().dut_serial.as_deref()
+    }
+
+    /// Bytes of the sealed file.
+    pub(crate) fn sealed_bytes(&self) -> u64 {
+        self.file.file().metadata().map_or(0, |stat| stat.len())
     }
 
     pub(crate) fn with_fault(mut self, fault: Fault) -> Self {
@@ -117,7 +145,12 @@ impl RunSource for Source {
     }
 
     fn open_table(&self, table: Table) -> Result<TableStream, String> {
-        let stream = || self.file.open_table(table).map_err(|error| error.to_string());
+        let stream = || -> Result<TableStream, String> {
+            let stream = self.file.open_table(table).map_err(|error| error.to_string())?;
+            let Some(step) = &self.on_step else { return Ok(stream) };
+            step();
+            Ok(Box::new(Telling { stream, step: Arc::clone(step) }))
+        };
         match self.fault {
             Some(Fault::Unopenable) => Err("the suite made this run unreadable".into()),
             Some(Fault::BreaksOff) if table == Table::Measurements => {
@@ -125,6 +158,27 @@ impl RunSource for Source {
             }
             _ => stream(),
         }
+    }
+}
+
+/// A stream that tells of each batch.
+struct Telling {
+    stream: TableStream,
+    step: Step,
+}
+
+impl Iterator for Telling {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.step)();
+        self.stream.next()
+    }
+}
+
+impl RecordBatchReader for Telling {
+    fn schema(&self) -> SchemaRef {
+        self.stream.schema()
     }
 }
 

@@ -5,6 +5,8 @@
 mod c;
 #[path = "abi/fake.rs"]
 mod fake;
+#[path = "abi/frozen.rs"]
+mod frozen;
 #[path = "abi/hostile.rs"]
 mod hostile;
 #[path = "abi/refused.rs"]

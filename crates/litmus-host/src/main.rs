@@ -2,7 +2,7 @@
 //!
 //! - [`cli`]: the commands. [`config`]: flags over environment over file. [`plugins`]: where plugins are looked for.
 //! - [`engine`]: delivery; [`engine_api`]: what the commands and the engine say to each other.
-//! - [`ledger`]: what is known of each file and delivery. [`output`]: tables, JSON, log, progress.
+//! - [`within`]: calls that may not come back. [`ledger`]: what is known of each file and delivery. [`output`]: tables, JSON, log, progress.
 
 mod cli;
 mod config;
@@ -11,6 +11,8 @@ mod engine_api;
 mod ledger;
 mod output;
 mod plugins;
+mod trust;
+mod within;
 
 fn main() -> std::process::ExitCode {
     cli::run()

@@ -97,6 +97,14 @@ pub(crate) struct Config {
     /// A file of JSON lines `{"run_id", "sha256", "status"}`, one for each run reported as final; what is in it is "there".
     /// Without it the sink remembers in memory.
     pub(crate) log: Option<std::path::PathBuf>,
+    /// Instead of all that: a sink that does everything right, into files of this folder, but for `mutant`.
+    pub(crate) folder: Option<std::path::PathBuf>,
+    /// The promise that is broken in `folder`.
+    pub(crate) mutant: Option<Mutant>,
+    /// `HOST:PORT` of a server that echoes lines: asked before each run is written to `folder`.
+    pub(crate) server: Option<String>,
+    /// What it says to the server; one that begins with `wrong` is refused. Stands in no message.
+    pub(crate) password: Option<String>,
     /// The incarnation it answers with; none without it.
     pub(crate) incarnation: Option<String>,
     /// Reads every table of each run before it reports.
@@ -130,6 +138,116 @@ pub(crate) struct Config {
     pub(crate) fault_times: u64,
     /// `check` fails with this fault.
     pub(crate) check_fault: Option<Fault>,
+}
+
+/// A promise that the sink into a folder breaks; `mutants.toml` says which case of the suite must see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Mutant {
+    /// Makes a file in the folder although it was opened offline.
+    OfflineTouches,
+    /// Has one destination id for every folder.
+    OneId,
+    /// Answers with another incarnation at each open.
+    NewIncarnation,
+    /// Says its password where it says what it found.
+    TellPassword,
+    /// All instances of the process write where the first one does.
+    StaticFolder,
+    /// Refuses to be open in a process where another copy of the library is.
+    OneCopyAProcess,
+    /// Works on the thread that opened it only.
+    ThreadBound,
+    /// All deliveries write one temporary file.
+    SharedScratch,
+    /// Cannot close after a delivery that was cancelled.
+    CloseNeedsPeace,
+    /// Keeps a stream past the return.
+    KeepStream,
+    /// The receipt's digests are of nothing that was sent.
+    WrongReceipt,
+    /// The last row of the measurements is left out.
+    DropLastRow,
+    /// What an earlier delivery wrote is removed by the next one.
+    KeepLastBatch,
+    /// An empty batch is an error.
+    EmptyBatchFails,
+    /// `close` removes what the instance wrote.
+    LoseAtClose,
+    /// A dry run writes.
+    DryRunWrites,
+    /// A number that is not finite becomes null.
+    NanToNull,
+    /// An empty text becomes null.
+    EmptyTextToNull,
+    /// Times are kept by the second.
+    TimesToSeconds,
+    /// Names of columns are kept in lower case.
+    LowerCaseNames,
+    /// Columns past the three hundredth are left out.
+    ColumnsMax,
+    /// The serial is the file's name.
+    SerialAsName,
+    /// A run without measurements is refused.
+    EmptyRunFails,
+    /// A run is held in memory many times over.
+    Hoard,
+    /// Runs past the hundredth of a batch are reported and not written.
+    FirstHundred,
+    /// A run that is there is reported as delivered again.
+    AlwaysDelivered,
+    /// What is there is known from memory alone.
+    DedupInMemory,
+    /// Looks, waits, writes: without a lock.
+    NoLock,
+    /// The lock is one of the instance.
+    LockPerInstance,
+    /// Looks at all runs of a batch before it writes any.
+    BatchBlind,
+    /// Never replaces what is there.
+    KeepFirst,
+    /// Always replaces what is there.
+    LastWins,
+    /// Does not know `supersedes`.
+    RankOnly,
+    /// Does not know `force`.
+    NoForce,
+    /// Forgets which revisions are older than the one it holds.
+    ForgetLineage,
+    /// Notes a run as held before its rows are written.
+    NoteFirst,
+    /// A table that cannot be opened is taken as empty.
+    SwallowOpenError,
+    /// A stream that breaks off is taken as ended.
+    SwallowStreamError,
+    /// A run that cannot be read is reported at the next place.
+    BlameTheNext,
+    /// Does not ask whether it is cancelled.
+    Deaf,
+    /// Stops when asked, after eight seconds.
+    SlowToStop,
+    /// A cancelled run is the run's own fault.
+    CancelledIsData,
+    /// Every run that it is asked about is there.
+    AuditSaysPresent,
+    /// The audit answers with the note that was taken at delivery.
+    AuditFromNotes,
+    /// The audit answers from memory.
+    AuditFromMemory,
+    /// A server that is away is the run's own fault.
+    AwayIsData,
+    /// What the server answers is not looked at.
+    ServerUnheard,
+    /// Waits for the server without an end.
+    WaitForever,
+    /// An answer that is a little late is none.
+    Impatient,
+    /// A refused password is a server that is away.
+    RefusedIsTransient,
+    /// After the server was away it is never asked again.
+    NeverBack,
+    /// A disk that is full is the run's own fault.
+    FullIsData,
 }
 
 fn default_name() -> String {

@@ -11,11 +11,13 @@ use litmus_core::{
 };
 
 use crate::config::{Config, Entry, Fault, Lie, Mischief};
+use crate::folder::Folder;
 use crate::store::Store;
 
 /// Delivers, unless it is told not to.
 pub(crate) struct HostileSink {
     config: Config,
+    folder: Option<Folder>,
     store: Store,
     delivers: AtomicU64,
     leaked: Mutex<Option<TableStream>>,
@@ -123,20 +125,27 @@ impl Sink for HostileSink {
     fn configure(config: Config) -> Result<Self, SinkError> {
         misbehave(&config, Entry::Configure);
         let store = Store::open(config.log.clone())?;
-        Ok(Self { config, store, delivers: AtomicU64::new(0), leaked: Mutex::new(None) })
+        let folder = config.folder.as_deref().map(|path| Folder::new(path, &config)).transpose()?;
+        Ok(Self { config, folder, store, delivers: AtomicU64::new(0), leaked: Mutex::new(None) })
     }
 
     fn destination_id(&self) -> String {
-        format!("hostile://{}", self.config.name)
+        self.folder.as_ref().map_or_else(|| format!("hostile://{}", self.config.name), Folder::id)
     }
 
-    fn connect(&self, _call: &Call<'_>) -> Result<Option<String>, SinkError> {
+    fn connect(&self, call: &Call<'_>) -> Result<Option<String>, SinkError> {
         self.enter(Entry::Connect);
+        if let Some(folder) = &self.folder {
+            return folder.connect(call).map(Some);
+        }
         Ok(self.config.incarnation.clone())
     }
 
-    fn check(&self, _call: &Call<'_>) -> Result<CheckAnswer, SinkError> {
+    fn check(&self, call: &Call<'_>) -> Result<CheckAnswer, SinkError> {
         self.enter(Entry::Check);
+        if let Some(folder) = &self.folder {
+            return Ok(CheckAnswer { incarnation: folder.look(call)?, notes: folder.notes() });
+        }
         match self.config.check_fault {
             Some(fault) => Err(fail(fault)),
             None => Ok(CheckAnswer { incarnation: self.config.incarnation.clone(), notes: vec!["hostile".to_owned()] }),
@@ -145,6 +154,9 @@ impl Sink for HostileSink {
 
     fn deliver(&self, call: &Call<'_>, runs: &[Run<'_>]) -> Result<(), SinkError> {
         self.enter(Entry::Deliver);
+        if let Some(folder) = &self.folder {
+            return folder.deliver(call, runs);
+        }
         let leaked = self.leaked.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(mut stream) = leaked {
             log(3, &format!("the leaked stream answers: {:?}", stream.next()));
@@ -186,8 +198,11 @@ impl Sink for HostileSink {
         if self.does(Mischief::ErrorAfterReports) { Err(SinkError::transient("lost the connection")) } else { Ok(()) }
     }
 
-    fn audit(&self, _call: &Call<'_>, run_ids: &[RunId]) -> Result<Vec<Audit>, SinkError> {
+    fn audit(&self, call: &Call<'_>, run_ids: &[RunId]) -> Result<Vec<Audit>, SinkError> {
         self.enter(Entry::Audit);
+        if let Some(folder) = &self.folder {
+            return folder.audit(call, run_ids);
+        }
         let answer = |run_id: RunId, sha256: Option<Sha256>| Audit {
             run_id,
             sha256,
@@ -213,6 +228,6 @@ impl Sink for HostileSink {
 
     fn close(self, _call: &Call<'_>) -> Result<(), SinkError> {
         self.enter(Entry::Close);
-        Ok(())
+        self.folder.map_or(Ok(()), Folder::close)
     }
 }

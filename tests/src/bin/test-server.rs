@@ -4,14 +4,23 @@
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use litmus_tests::servers::{ACCOUNT, Azurite, BUCKET, CONTAINER, KEY, Postgres, Rsyslog, Rsyslogs, S3};
+use litmus_tests::servers::{ACCOUNT, Azurite, BUCKET, CONTAINER, Echo, KEY, Postgres, Rsyslog, Rsyslogs, S3};
 use serde_json::json;
 
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("postgres") => {
             let server = Postgres::start();
-            serve(&json!({ "url": server.url(), "bin": server.bin() }), server)
+            let version = server.psql("SHOW server_version");
+            let version = format!("PostgreSQL {version}");
+            // A user who needs a password: for credentials that are refused.
+            server.psql("CREATE ROLE guarded LOGIN SUPERUSER PASSWORD 'right'");
+            server.require_password("guarded");
+            let values = json!({
+                "url": server.url(), "guarded": server.url_of("guarded:right"), "refused": server.url_of("guarded:wrong"),
+                "host": format!("127.0.0.1:{}", server.port()), "bin": server.bin(), "socket": server.socket_folder(), "port": server.port().to_string(), "version": version,
+            });
+            serve(&values, server)
         }
         Some(name @ ("rsyslog" | "rsyslog-lines")) => {
             let server = Rsyslog::start_with(Rsyslogs { raw: name == "rsyslog-lines", ..Rsyslogs::default() });
@@ -31,8 +40,14 @@ fn main() -> ExitCode {
             });
             serve(&values, server)
         }
+        Some("echo") => {
+            let server = Echo::start();
+            serve(&json!({ "address": server.address(), "version": "echo 1" }), server)
+        }
         other => {
-            eprintln!("error: there is no server {other:?}; there are: postgres, rsyslog, rsyslog-lines, s3, azurite");
+            eprintln!(
+                "error: there is no server {other:?}; there are: postgres, rsyslog, rsyslog-lines, s3, azurite, echo"
+            );
             ExitCode::from(2)
         }
     }

@@ -3,6 +3,8 @@ import base64, email.utils, hashlib, hmac, sys, urllib.parse, urllib.request
 
 endpoint, account, key, method, path, query = sys.argv[1:]
 headers = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-12-02"}
+if method == "PUT" and not query:
+    headers["x-ms-blob-type"] = "BlockBlob"
 canonical_headers = "".join(f"{name}:{value}\n" for name, value in sorted(headers.items()))
 resource = f"/{account}{urllib.parse.urlsplit(endpoint).path}/{path}"
 for name, value in sorted(urllib.parse.parse_qsl(query, keep_blank_values=True)):

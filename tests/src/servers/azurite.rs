@@ -16,7 +16,7 @@ pub const ACCOUNT: &str = "devstoreaccount1";
 pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 /// The container that is there from the start.
 pub const CONTAINER: &str = "runs";
-const CLIENT: &str = include_str!("azure.py");
+pub(super) const CLIENT: &str = include_str!("azure.py");
 
 /// A running server; ended when dropped.
 pub struct Azurite {

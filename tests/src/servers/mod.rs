@@ -2,7 +2,9 @@
 //! it. A program that is installed is used; else what `cargo xtask servers` unpacked into `target/servers`.
 
 mod azurite;
+pub mod behind;
 pub mod certificates;
+mod echo;
 mod gcs;
 mod postgres;
 mod proxy;
@@ -20,6 +22,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use azurite::{ACCOUNT, Azurite, CONTAINER, KEY};
+pub use echo::Echo;
 pub use gcs::Gcs;
 pub use postgres::Postgres;
 pub use proxy::{Fate, Passing, Proxy};

@@ -108,6 +108,19 @@ impl Postgres {
         format!("postgresql://litmus@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// How a user, or `user:password`, connects over TCP.
+    pub fn url_of(&self, user: &str) -> String {
+        format!("postgresql://{user}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// From now on this user needs a password over TCP.
+    pub fn require_password(&self, user: &str) {
+        let hba = self.data().join("pg_hba.conf");
+        let rules = fs::read_to_string(&hba).expect("the cluster is ours");
+        fs::write(&hba, format!("host all {user} 127.0.0.1/32 scram-sha-256\n{rules}")).expect("the cluster is ours");
+        self.psql("SELECT pg_reload_conf()");
+    }
+
     /// The folder with its programs.
     pub fn bin(&self) -> &Path {
         &self.bin
@@ -153,7 +166,7 @@ impl Drop for Postgres {
 }
 
 /// The folder with `postgres`, `initdb` and `psql`: the newest of Debian's layout, installed or unpacked.
-fn bin() -> Result<PathBuf, String> {
+pub(super) fn bin() -> Result<PathBuf, String> {
     for root in [PathBuf::from("/usr/lib/postgresql"), unpacked().join(PACKAGE).join("usr/lib/postgresql")] {
         let versions = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
         let whole = |bin: &PathBuf| ["postgres", "initdb", "psql"].iter().all(|name| bin.join(name).is_file());
@@ -162,4 +175,9 @@ fn bin() -> Result<PathBuf, String> {
         }
     }
     Err("PostgreSQL is not installed\nhint: `cargo xtask servers` unpacks it into target/servers".into())
+}
+
+/// Where its programs find their shared libraries; empty where it is installed.
+pub(super) fn libraries() -> String {
+    library_path(PACKAGE)
 }

@@ -4,6 +4,7 @@ mod cloud;
 mod host;
 mod measure;
 mod postgres;
+mod record;
 mod syslog;
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub(crate) struct Options {
     /// How many run files (host)
     #[arg(long, default_value_t = 5000)]
     files: u32,
-    /// How often each way is measured, in turn (postgres, cloud)
+    /// How often each way is measured, in turn (postgres, cloud, record)
     #[arg(long, default_value_t = 5)]
     rounds: u32,
     /// Only these peers, of rclone, aws, threads and loop; may be given several times (cloud)
@@ -40,6 +41,8 @@ enum Name {
     Cloud,
     /// Into PostgreSQL, beside what a user could take instead
     Postgres,
+    /// Recording a run, beside the platform's own client
+    Record,
     /// The syslog sink beside `loggen`, `logger -f` and Python's SysLogHandler, into rsyslog
     Syslog,
 }
@@ -74,6 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         if options.names.is_empty() || options.names.contains(name) {
             match name {
                 Name::Host => host::run(options.files)?,
+                Name::Record => record::run(options.rounds)?,
                 Name::Syslog => syslog::run()?,
                 Name::Cloud => cloud::run(options.rounds, &options.peers)?,
                 Name::Postgres => {

@@ -71,7 +71,7 @@ impl Server {
 }
 
 pub(super) fn run(data: Data, rounds: u32) -> Result<()> {
-    build::all(Profile::Release)?;
+    build::measured(Profile::Release)?;
     let (runs, measurements) = data.size();
     let files = generated(runs, measurements)?;
     let python = super::python("postgres", &PEERS)?;

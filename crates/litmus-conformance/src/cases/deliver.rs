@@ -9,6 +9,7 @@ use crate::source::Source;
 
 pub(super) const CASES: &[Case] = &[
     Case {
+        group: "deliver",
         name: "deliver_corpus",
         description: "every real run file, in batches of the preferred size, is delivered with a receipt that agrees",
         guarantee: "every run of every generation arrives",
@@ -16,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
         run: corpus,
     },
     Case {
+        group: "deliver",
         name: "deliver_corpus_and_audit",
         description: "every real run file is delivered, and the audit's digests equal the source's",
         guarantee: "every run arrives whole: what is read back equals what was sealed",
@@ -23,6 +25,7 @@ pub(super) const CASES: &[Case] = &[
         run: corpus_and_audit,
     },
     Case {
+        group: "deliver",
         name: "deliver_one_at_a_time",
         description: "batches of one run hold the same as one batch of all",
         guarantee: "how runs are batched does not show at the destination",
@@ -30,6 +33,7 @@ pub(super) const CASES: &[Case] = &[
         run: one_at_a_time,
     },
     Case {
+        group: "deliver",
         name: "deliver_no_runs",
         description: "an empty batch is no error",
         guarantee: "a batch holds any number of runs",
@@ -37,6 +41,7 @@ pub(super) const CASES: &[Case] = &[
         run: no_runs,
     },
     Case {
+        group: "deliver",
         name: "close_keeps_what_was_delivered",
         description: "after close and open, everything is still there",
         guarantee: "a delivered run is durable",
@@ -44,6 +49,7 @@ pub(super) const CASES: &[Case] = &[
         run: close_keeps,
     },
     Case {
+        group: "deliver",
         name: "dry_run_writes_nothing",
         description: "a dry run reports every run, and none is there afterwards",
         guarantee: "a dry run changes nothing",
@@ -51,6 +57,7 @@ pub(super) const CASES: &[Case] = &[
         run: dry_run,
     },
     Case {
+        group: "deliver",
         name: "two_instances_in_one_process",
         description: "two destinations open at once do not mix",
         guarantee: "instances share nothing",

@@ -21,6 +21,7 @@ const SETTLE: &str = "two revisions of a run settle on the same one in either or
 
 pub(super) const CASES: &[Case] = &[
     Case {
+        group: "exactly once",
         name: "redeliver_is_already_present",
         description: "the same batch again changes nothing and says so",
         guarantee: ONCE,
@@ -28,6 +29,7 @@ pub(super) const CASES: &[Case] = &[
         run: redeliver,
     },
     Case {
+        group: "exactly once",
         name: "redeliver_after_reopen_is_already_present",
         description: "the same batch again after close and open, as after a lost ledger",
         guarantee: ONCE,
@@ -35,6 +37,7 @@ pub(super) const CASES: &[Case] = &[
         run: redeliver_after_reopen,
     },
     Case {
+        group: "exactly once",
         name: "redeliver_from_threads",
         description: "the same runs from several threads of one instance: each is delivered once",
         guarantee: ONCE,
@@ -42,6 +45,7 @@ pub(super) const CASES: &[Case] = &[
         run: redeliver_from_threads,
     },
     Case {
+        group: "exactly once",
         name: "redeliver_from_two_instances",
         description: "the same runs from two instances at once, in opposite order, as two hosts would: each is delivered once",
         guarantee: ONCE,
@@ -49,6 +53,7 @@ pub(super) const CASES: &[Case] = &[
         run: redeliver_from_two_instances,
     },
     Case {
+        group: "exactly once",
         name: "run_twice_in_a_batch",
         description: "one run twice in one batch is delivered once",
         guarantee: ONCE,
@@ -56,6 +61,7 @@ pub(super) const CASES: &[Case] = &[
         run: twice_in_a_batch,
     },
     Case {
+        group: "exactly once",
         name: "higher_revision_replaces",
         description: "the real end replaces the aborted revision, rows and all",
         guarantee: SETTLE,
@@ -63,6 +69,7 @@ pub(super) const CASES: &[Case] = &[
         run: higher_replaces,
     },
     Case {
+        group: "exactly once",
         name: "lower_revision_is_superseded",
         description: "the aborted revision after the real end is answered `superseded` and changes nothing",
         guarantee: SETTLE,
@@ -70,6 +77,7 @@ pub(super) const CASES: &[Case] = &[
         run: lower_is_superseded,
     },
     Case {
+        group: "exactly once",
         name: "lineage_beats_rank",
         description: "a revision that names the one held as its predecessor replaces it, whatever its rank",
         guarantee: "a file replaced at its path replaces its rows",
@@ -77,6 +85,15 @@ pub(super) const CASES: &[Case] = &[
         run: lineage_beats_rank,
     },
     Case {
+        group: "exactly once",
+        name: "older_revision_stays_away",
+        description: "a revision that was named as the predecessor of what is there does not come back, whatever its rank",
+        guarantee: SETTLE,
+        needs: &[Need::Dedup, Need::Audit],
+        run: older_stays_away,
+    },
+    Case {
+        group: "exactly once",
         name: "force_replaces",
         description: "`force` replaces a higher revision",
         guarantee: "an operator can put a revision back",
@@ -84,6 +101,17 @@ pub(super) const CASES: &[Case] = &[
         run: force_replaces,
     },
 ];
+
+fn older_stays_away(bench: &Bench) -> Result<(), Broken> {
+    let [aborted, ended] = revisions(bench)?;
+    let instance = bench.open("destination")?;
+    // One host saw the file replaced by a revision of lower rank; another one still has the older file, of higher rank.
+    let replacing = [aborted.superseding(&ended)];
+    deliver(&instance, std::slice::from_ref(&ended)).all(Status::Delivered, std::slice::from_ref(&ended))?;
+    deliver(&instance, &replacing).all(Status::Delivered, &replacing)?;
+    deliver(&instance, std::slice::from_ref(&ended)).all(Status::Superseded, std::slice::from_ref(&ended))?;
+    holds(&instance, &replacing)
+}
 
 fn redeliver(bench: &Bench) -> Result<(), Broken> {
     let (instance, runs) = (bench.open("destination")?, bench.few_runs(12)?);
@@ -125,7 +153,7 @@ fn redeliver_from_two_instances(bench: &Bench) -> Result<(), Broken> {
 }
 
 /// Delivers until every run has a final status, as the host would.
-fn until_final(instance: &Instance, runs: &[Source]) -> Result<Vec<Status>, Broken> {
+pub(super) fn until_final(instance: &Instance, runs: &[Source]) -> Result<Vec<Status>, Broken> {
     let mut statuses = vec![None; runs.len()];
     for _ in 0..TRIES_MAX {
         let open: Vec<_> = (0..runs.len()).filter(|at| statuses[*at].is_none()).collect();

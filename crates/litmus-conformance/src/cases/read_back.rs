@@ -15,6 +15,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(20);
 
 pub(super) const CASES: &[Case] = &[
     Case {
+        group: "final",
         name: "delivered_runs_show_at_the_backend",
         description: "every real run file, once delivered, shows at the backend",
         guarantee: "every run of every generation arrives",
@@ -22,6 +23,7 @@ pub(super) const CASES: &[Case] = &[
         run: delivered_runs_show,
     },
     Case {
+        group: "deliver",
         name: "what_was_not_delivered_does_not_show_at_the_backend",
         description: "a cancelled batch, and a dry run where there is one, show nothing at the backend",
         guarantee: "a dry run changes nothing, a call that is cancelled from the start neither",
@@ -29,6 +31,7 @@ pub(super) const CASES: &[Case] = &[
         run: nothing_else_shows,
     },
     Case {
+        group: "partial failure",
         name: "unopenable_run_leaves_its_neighbours_alone",
         description: "a run without tables, first, in the middle and last in a batch, is not delivered; the others show at the backend",
         guarantee: "a run at fault is never delivered, and its neighbours arrive",

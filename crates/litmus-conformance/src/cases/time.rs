@@ -17,6 +17,7 @@ const STOPS: &str = "a sink stops when asked, within seconds, and what it had re
 
 pub(super) const CASES: &[Case] = &[
     Case {
+        group: "time",
         name: "cancelled_before_it_begins",
         description: "a call that is cancelled from the start delivers nothing and ends at once",
         guarantee: STOPS,
@@ -24,6 +25,7 @@ pub(super) const CASES: &[Case] = &[
         run: cancelled_before,
     },
     Case {
+        group: "time",
         name: "cancelled_in_the_middle",
         description: "a call cancelled after some polls ends soon; the runs then arrive once, whatever had been done",
         guarantee: STOPS,
@@ -31,6 +33,7 @@ pub(super) const CASES: &[Case] = &[
         run: cancelled_in_the_middle,
     },
     Case {
+        group: "time",
         name: "deadline_has_passed",
         description: "a call whose deadline is over ends at once, and no run is at fault for it",
         guarantee: STOPS,

@@ -201,7 +201,7 @@ unsafe extern "C" fn audit<S: Exported>(
             let at = run_ids.iter().position(|run_id| *run_id == audit.run_id).unwrap_or(usize::MAX);
             let audit = to_json(&audit)?;
             // SAFETY: the host's struct and its own function, valid for the length of the call; the text is lent.
-            unsafe { ((&raw const (*out).report).read())((&raw const (*out).ctx).read(), at, Str::lend(&audit)) };
+            unsafe { ((&raw const (*out).report).read())((&raw const (*out).ctx).read(), at, 0, Str::lend(&audit)) };
         }
         Ok(())
     })

@@ -117,11 +117,12 @@ structs! {
     struct AuditOut as "litmus_audit_out" {
         /// Handed back to `report`.
         ctx: *mut c_void as "void *ctx",
-        /// Once for each run asked about, by its place in `run_ids`; any thread, before `audit` returns. `audit_json` is
-        /// `{"run_id": …, "sha256": … or null where the run is absent, "tables": {name: {"rows", "digest"}},
-        /// "conversions": {rule: count}}`, computed from the rows or bytes read back.
-        report: unsafe extern "C" fn(ctx: *mut c_void, run: usize, audit_json: Str)
-            as "void (*report)(void *ctx, size_t run, struct litmus_str audit_json)",
+        /// Once for each run asked about, by its place in `run_ids`; any thread, before `audit` returns. With status 0
+        /// `audit_json` is `{"run_id": …, "sha256": … or null where the run is absent, "tables": {name: {"rows", "digest"}},
+        /// "conversions": {rule: count}}`, computed from the rows or bytes read back. With another status this run could not
+        /// be audited, and `audit_json` is the reason for a person; the others still can.
+        report: unsafe extern "C" fn(ctx: *mut c_void, run: usize, status: u32, audit_json: Str)
+            as "void (*report)(void *ctx, size_t run, uint32_t status, struct litmus_str audit_json)",
     }
 
     /// The host. Lives as long as the process; given to `open`.

@@ -9,7 +9,7 @@
 
 use parquet::errors::ParquetError;
 
-use super::error::{DAMAGED, ReadError};
+use super::error::{DAMAGED, NOT_READ, ReadError};
 
 /// A million columns would be decoded one by one for every table.
 const COLUMNS_MAX: usize = 10_000;
@@ -113,7 +113,7 @@ pub(super) fn check_page_header(bytes: &[u8]) -> Result<Page> {
                     }
                     1 if id == 7 => dictionary = Some(number as u64),
                     _ if field == encoding_at && REFUSED_ENCODINGS.contains(&number) => {
-                        return implausible("a page has a DELTA encoding of texts, which is not read");
+                        return implausible(format!("a page has a DELTA encoding of texts, {NOT_READ}"));
                     }
                     _ => {}
                 }

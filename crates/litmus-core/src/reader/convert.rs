@@ -109,7 +109,10 @@ pub(super) fn convert(array: &ArrayRef, shape: Shape, kind: Kind) -> ArrayRef {
     let target = kind.data_type();
     match (shape, kind) {
         (Shape::Time, Kind::Timestamp) => Arc::new(exact_micros(array).with_timezone("UTC")),
-        (Shape::Time, Kind::Text) => texts(array, |at| Some(time_text(array, at))),
+        (Shape::Time, Kind::Text) => {
+            let (ticks, unit) = (ticks(array), unit(array.data_type()));
+            texts(array, |at| Some(time_text(ticks.value(at), unit)))
+        }
         (_, Kind::Json) => JsonColumn::new(array).texts(),
         (Shape::TextList | Shape::BoolList, Kind::TextList | Kind::BoolList) => {
             let lists = array.as_list::<i32>();
@@ -182,9 +185,7 @@ fn exact_micros(array: &ArrayRef) -> arrow::array::PrimitiveArray<TimestampMicro
 }
 
 /// RFC 3339, UTC; outside of the years it can name, the number of units.
-fn time_text(array: &ArrayRef, at: usize) -> String {
-    let ticks = ticks(array).value(at);
-    let (multiply, divide) = unit(array.data_type());
+fn time_text(ticks: i64, (multiply, divide): (i64, i64)) -> String {
     let nanos = i128::from(ticks) * i128::from(multiply) * 1_000 / i128::from(divide);
     Timestamp::from_nanosecond(nanos).map_or_else(|_| ticks.to_string(), |time| time.to_string())
 }

@@ -89,6 +89,9 @@ fn is_transient(error: &io::Error) -> bool {
     !lasting.contains(&error.kind()) && error.raw_os_error() != Some(ELOOP)
 }
 
+/// In a message about a page that is laid out as Parquet allows, and as nobody writes run files.
+pub(super) const NOT_READ: &str = "which is not read";
+
 /// What damaged files get told.
 pub(super) const DAMAGED: &str =
     "the file is damaged; restore it from the bench that wrote it, or move it out of runs/";
@@ -112,5 +115,10 @@ pub(super) fn guard<T>(label: &str, call: impl FnOnce() -> Result<T, ParquetErro
 }
 
 fn damaged(label: &str, what: &str) -> ReadError {
-    ReadError::new(label, format!("cannot decode: {what}")).with_hint(DAMAGED)
+    let hint = if what.contains(NOT_READ) {
+        "write the file with dictionaries or in plain encoding, as the platform does"
+    } else {
+        DAMAGED
+    };
+    ReadError::new(label, format!("cannot decode: {what}")).with_hint(hint)
 }

@@ -15,6 +15,8 @@ mod data_dir;
 mod dynamic;
 mod error;
 mod footer;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod head;
 mod json;
 mod layout;

@@ -130,6 +130,11 @@ impl RunFile {
         Err(error.with_hint("copy run files under another name and rename them").that_may_pass())
     }
 
+    /// About how many bytes of memory it takes while it is open.
+    pub fn held_bytes(&self) -> usize {
+        self.opened.source.held_bytes() + self.runs.get_array_memory_size()
+    }
+
     /// What the run is.
     pub fn summary(&self) -> &Summary {
         &self.summary

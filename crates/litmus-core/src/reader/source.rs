@@ -5,7 +5,7 @@ use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef};
 use bytes::{Buf, Bytes};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -97,6 +97,17 @@ impl Source {
         &self.label
     }
 
+    /// Bytes of the file that are in memory, decoded or not.
+    pub(super) fn held_bytes(&self) -> usize {
+        match &self.from {
+            From::Kept(raw) => raw.columns.iter().map(|column| column.get_array_memory_size()).sum(),
+            From::Sealed(columns) => match &columns.input {
+                Input::Whole(bytes) => bytes.len(),
+                Input::File { .. } => columns.footer.bytes.len(),
+            },
+        }
+    }
+
     /// All rows of some columns.
     pub(super) fn batches(&self, wanted: &[Want]) -> Result<Batches, ReadError> {
         match &self.from {
@@ -129,6 +140,10 @@ impl Columns {
         let rows = self.footer.rows as usize;
         let mut decoder = quick::Decoder::new(whole, rows);
         let mut column = |root: usize| {
+            #[cfg(fuzzing)]
+            if !super::fuzzing::quick() {
+                return None;
+            }
             let (plan, leaves) = (self.layout.quick[root].as_ref()?, &self.layout.leaves[root]);
             let groups = &self.footer.groups;
             decoder.root(plan, |at| groups.iter().map(move |group| place(&group[leaves.start + at])))
@@ -214,12 +229,12 @@ impl Columns {
         self.chunk_sum(leaves, |chunk| chunk.values)
     }
 
-    /// Decoded bytes: a text in a dictionary counts as often as it is used. Older writers do not say how often that is: then
-    /// every text of the dictionary counts as often as any other.
+    /// Decoded bytes: a text in a dictionary counts as often as it is used. Older writers do not say how often that is: then, and
+    /// where a writer says less than that, every text of the dictionary counts as often as any other.
     fn bytes(&self, leaves: &[usize]) -> u64 {
         self.chunk_sum(leaves, |chunk| {
-            let unencoded = if chunk.unencoded > 0 { Some(chunk.unencoded) } else { self.estimate(chunk) };
-            chunk.uncompressed.max(unencoded.unwrap_or(0))
+            // Not the first of the two that is there: a footer that says too little would make a batch of everything.
+            chunk.uncompressed.max(chunk.unencoded).max(self.estimate(chunk).unwrap_or(0))
         })
     }
 
@@ -328,12 +343,14 @@ impl Length for Input {
 impl ChunkReader for Input {
     type T = Box<dyn Read + Send>;
 
+    /// What the parquet crate reads this way is a page header.
     fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
-        match self {
-            Self::Whole(bytes) if start > bytes.len() as u64 => Err(past_end(start, self.len())),
-            Self::Whole(bytes) => Ok(Box::new(bytes.slice(start as usize..).reader())),
-            Self::File { file, .. } => Ok(Box::new(BufReader::new(At { file: Arc::clone(file), at: start }))),
-        }
+        let bytes: Self::T = match self {
+            Self::Whole(bytes) if start > bytes.len() as u64 => return Err(past_end(start, self.len())),
+            Self::Whole(bytes) => Box::new(bytes.slice(start as usize..).reader()),
+            Self::File { file, .. } => Box::new(BufReader::new(At { file: Arc::clone(file), at: start })),
+        };
+        Ok(Box::new(PageHeaders { input: self.clone(), start, checked: false, bytes }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
@@ -360,6 +377,37 @@ impl Input {
                 checked => return Ok(checked?),
             }
         }
+    }
+}
+
+/// A page header in the crate's hands, walked before its first byte is given out. (The crate also asks for one where it has
+/// decoded the header already, and then reads nothing: there is none at that place.)
+struct PageHeaders {
+    input: Input,
+    start: u64,
+    checked: bool,
+    bytes: Box<dyn Read + Send>,
+}
+
+impl Read for PageHeaders {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if !std::mem::replace(&mut self.checked, true) {
+            self.input.check_page_header(self.start).map_err(io_error)?;
+        }
+        self.bytes.read(buffer)
+    }
+}
+
+/// What the operating system said, or that the data is wrong: it does not pass by itself.
+fn io_error(error: ParquetError) -> std::io::Error {
+    let wrong = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    match error {
+        ParquetError::External(source) => match source.downcast::<std::io::Error>() {
+            Ok(error) => *error,
+            Err(source) => wrong(source.to_string()),
+        },
+        ParquetError::General(what) => wrong(what),
+        error => wrong(error.to_string()),
     }
 }
 

@@ -120,3 +120,18 @@ fn a_large_file_that_is_written_to_while_it_is_read_is_noticed() {
     let error = run.check_unchanged().unwrap_err();
     assert!(error.is_transient() && error.message().contains("was written to while it was read"), "{error}");
 }
+
+/// What a page header announces is looked at before the decoder believes it, in small files and in large ones. These encodings
+/// announce inside of the page how many values there are, and the decoder would reserve memory for as many.
+#[test]
+fn pages_whose_announcements_cannot_be_checked_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for encoding in [parquet::basic::Encoding::DELTA_BYTE_ARRAY, parquet::basic::Encoding::DELTA_LENGTH_BYTE_ARRAY] {
+        for rows in [3, 100_000] {
+            let types: Vec<_> = std::iter::once("run").chain(std::iter::repeat_n("step", rows - 1)).collect();
+            let layout = Layout { text_encoding: Some(encoding), ..Layout::default() };
+            let error = write(dir.path(), "x", &flat(&types, vec![]), &layout).unwrap_err().to_string();
+            assert!(error.contains("a page has a DELTA encoding of texts, which is not read\nhint: write"), "{error}");
+        }
+    }
+}

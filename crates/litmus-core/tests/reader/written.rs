@@ -61,6 +61,8 @@ pub(crate) fn nested2(types: &[&str], measurements: &[usize], extra: Columns) ->
 pub(crate) struct Layout {
     pub(crate) row_group_rows: Option<usize>,
     pub(crate) no_statistics: bool,
+    /// Texts in an encoding that the platform does not use.
+    pub(crate) text_encoding: Option<parquet::basic::Encoding>,
     pub(crate) compression: Option<Compression>,
     pub(crate) footer: Vec<(&'static str, String)>,
 }
@@ -78,6 +80,12 @@ pub(crate) fn write(data_dir: &Path, name: &str, columns: &Columns, layout: &Lay
     }
     if layout.no_statistics {
         properties = properties.set_statistics_enabled(parquet::file::properties::EnabledStatistics::None);
+    }
+    if let Some(encoding) = layout.text_encoding {
+        properties = properties.set_dictionary_enabled(false);
+        for name in ["record_type", "step_path"] {
+            properties = properties.set_column_encoding(name.into(), encoding);
+        }
     }
     if let Some(compression) = layout.compression {
         properties = properties.set_compression(compression);

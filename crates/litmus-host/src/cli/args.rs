@@ -49,6 +49,8 @@ pub(super) enum Command {
     Retry(RetryArgs),
     /// Give a run up: it is not sent any more
     Discard(DiscardArgs),
+    /// Seal the runs that a program left in its journal when it died, as aborted
+    Recover,
     /// List the plugins that are found, and say why one cannot be used
     Plugins,
     /// Check the configuration, and with --live each destination

@@ -16,9 +16,12 @@ use super::{plugins, printed};
 use crate::config::Redactor;
 use crate::engine_api::{SinkSpec, StoreSpec};
 use crate::output::{Console, Style, Tone, printable};
+use crate::within::within;
 
 /// How long a destination may take to answer.
 const LIVE_DEADLINE: Duration = Duration::from_secs(30);
+/// And how much longer its plugin to notice that the time is up.
+const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Serialize)]
 struct Findings {
@@ -36,7 +39,7 @@ struct StoreFinding {
     error: Option<String>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 struct SinkFinding {
     name: String,
     plugin: String,
@@ -98,23 +101,45 @@ fn check_sink(sink: &SinkSpec, live: bool, console: &Arc<Console>, redactor: &Re
         config: redactor.redact(&format!("{:?}", sink.config)).into_owned(),
         ..SinkFinding::default()
     };
-    let (error, code) = match examine(sink, live, console, &mut finding) {
+    let allowed = sink.deadline.min(LIVE_DEADLINE);
+    let (for_call, console, mut found) = (sink.clone(), Arc::clone(console), finding.clone());
+    let examined = within(allowed + GRACE, &sink.name, move || {
+        let result = examine(&for_call, live, allowed, &console, &mut found);
+        (found, result)
+    });
+    let result = match examined {
+        Ok(Some((found, result))) => {
+            finding = found;
+            result
+        }
+        Ok(None) => Err(("the plugin did not return in time".to_owned(), INCOMPLETE)),
+        Err(error) => Err((format!("a thread: {error}"), INCOMPLETE)),
+    };
+    let (error, code) = match result {
         Ok(()) => (None, 0),
         Err((error, code)) => (Some(error), code),
     };
     finding.error = error.map(|error| redactor.redact(&error).into_owned());
     finding.code = code;
-    finding.destination = finding.destination.map(|destination| redactor.redact(&destination).into_owned());
+    for text in [&mut finding.destination, &mut finding.incarnation, &mut finding.version].into_iter().flatten() {
+        *text = redactor.redact(text).into_owned();
+    }
     finding.notes.iter_mut().for_each(|note| *note = redactor.redact(note).into_owned());
     finding
 }
 
-fn examine(sink: &SinkSpec, live: bool, console: &Arc<Console>, finding: &mut SinkFinding) -> Result<(), (String, u8)> {
+fn examine(
+    sink: &SinkSpec,
+    live: bool,
+    allowed: Duration,
+    console: &Arc<Console>,
+    finding: &mut SinkFinding,
+) -> Result<(), (String, u8)> {
     let wrong = |error: &dyn std::fmt::Display| (error.to_string(), WRONG);
     let away = |error: &dyn std::fmt::Display| (error.to_string(), INCOMPLETE);
     let plugin = Plugin::load(&sink.plugin_path, plugins::log_to(console)).map_err(|error| wrong(&error))?;
     finding.version = Some(plugin.description().version.clone());
-    let deadline = Instant::now() + LIVE_DEADLINE;
+    let deadline = Instant::now() + allowed;
     let is_cancelled = move || Instant::now() >= deadline;
     let call = HostCall { attempt: 1, deadline: Some(deadline), is_cancelled: &is_cancelled, dry_run: false };
 

@@ -5,6 +5,7 @@ mod check;
 mod failure;
 mod forward;
 mod plugins;
+mod recover;
 mod requests;
 mod runs;
 mod session;
@@ -54,6 +55,7 @@ fn execute(cli: Cli) -> Result<u8, Failure> {
         Some(Command::Status(args)) => status::run(&session, &args),
         Some(Command::Retry(args)) => requests::retry(&session, &args),
         Some(Command::Discard(args)) => requests::discard(&session, &args),
+        Some(Command::Recover) => recover::run(&session),
         Some(Command::Plugins) => plugins::run(&session),
         Some(Command::Check(args)) => check::run(&session, &args),
     }

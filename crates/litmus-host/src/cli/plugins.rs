@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use litmus_core::Sha256;
 use litmus_core::abi::host::Plugin;
 use serde::Serialize;
 
@@ -13,6 +14,7 @@ use super::session::Session;
 use crate::config::Redactor;
 use crate::engine_api::Level;
 use crate::output::{Align, Cell, Console, Style, TableWriter, Tone, printable};
+use crate::trust;
 
 #[derive(Serialize)]
 struct PluginLine {
@@ -20,6 +22,9 @@ struct PluginLine {
     found_by: String,
     /// A file of the same name in an earlier folder is used instead.
     shadowed: bool,
+    /// Of the file: what `sha256` in the configuration pins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<Sha256>,
     #[serde(flatten)]
     loaded: Loaded,
 }
@@ -47,15 +52,17 @@ pub(super) fn run(session: &Session) -> Result<u8, Failure> {
     if session.plugins_given() {
         for sink in session.config.sink_names() {
             let path = session.config.find_plugin(sink)?;
-            let loaded = load(&path, &console);
+            let loaded = load(session, &path, Some(sink), &console);
             given_failed |= matches!(loaded, Loaded::No { .. });
-            lines.push(PluginLine { file: path, found_by: "--plugin".to_owned(), shadowed: false, loaded });
+            let sha256 = sha256(&path);
+            lines.push(PluginLine { file: path, found_by: "--plugin".to_owned(), shadowed: false, sha256, loaded });
         }
     }
     for found in session.config.search.list() {
         if lines.iter().all(|line| line.file != found.path) {
-            let loaded = load(&found.path, &console);
+            let loaded = load(session, &found.path, None, &console);
             lines.push(PluginLine {
+                sha256: sha256(&found.path),
                 file: found.path,
                 found_by: found.because.to_owned(),
                 shadowed: found.shadowed,
@@ -73,7 +80,15 @@ pub(super) fn run(session: &Session) -> Result<u8, Failure> {
     Ok(if given_failed { WRONG } else { 0 })
 }
 
-fn load(path: &Path, console: &Arc<Console>) -> Loaded {
+fn sha256(path: &Path) -> Option<Sha256> {
+    trust::sha256(path).ok()
+}
+
+/// Loads what the configuration trusts: listing a file must not run its code where forwarding would not.
+fn load(session: &Session, path: &Path, sink: Option<&str>, console: &Arc<Console>) -> Loaded {
+    if let Err(why) = session.config.trust(path, sink) {
+        return Loaded::No { error: why.told() };
+    }
     match Plugin::load(path, log_to(console)) {
         Ok(plugin) => {
             let description = plugin.description();
@@ -95,7 +110,7 @@ pub(super) fn log_to(console: &Arc<Console>) -> litmus_core::abi::host::LogFn {
 }
 
 fn write_table(out: &mut impl Write, lines: &[PluginLine], session: &Session) -> io::Result<()> {
-    let columns = ["NAME", "VERSION", "ABI", "CAN", "FILE", "FOUND BY"].map(|name| (name, Align::Left));
+    let columns = ["NAME", "VERSION", "ABI", "CAN", "FILE", "FOUND BY", "SHA256"].map(|name| (name, Align::Left));
     let mut table = TableWriter::new(&mut *out, session.style, &columns);
     for line in lines {
         if let Loaded::Yes(plugin) = &line.loaded {
@@ -107,6 +122,7 @@ fn write_table(out: &mut impl Write, lines: &[PluginLine], session: &Session) ->
                 Cell::from(abilities(&plugin.capabilities)),
                 Cell::from(line.file.to_string_lossy()),
                 Cell::from(format!("{}{shadowed}", line.found_by)),
+                Cell::from(line.sha256.map(|sha256| sha256.to_string()).unwrap_or_default()),
             ])?;
         }
     }
@@ -142,6 +158,10 @@ fn abilities(capabilities: &litmus_core::Capabilities) -> String {
         (capabilities.moves_file, "moves files"),
         (capabilities.dry_run, "dry run"),
     ];
-    let names: Vec<&str> = flags.iter().filter(|(can, _)| *can).map(|(_, name)| *name).collect();
+    let mut names: Vec<String> = flags.iter().filter(|(can, _)| *can).map(|(_, name)| (*name).to_owned()).collect();
+    names.push(format!("{:?}", capabilities.grade_max).to_lowercase());
+    if capabilities.max_concurrent_delivers > 1 {
+        names.push(format!("{} at once", capabilities.max_concurrent_delivers));
+    }
     names.join(", ")
 }

@@ -13,7 +13,7 @@ use super::printed;
 use super::session::Session;
 use super::show::id_prefix;
 use crate::config::nearest;
-use crate::ledger::{Asked, Ledger, Lock, Request, Wish, store_folder};
+use crate::ledger::{Asked, Ledger, Lock, NotTaken, Request, Wish, store_folder};
 use crate::output::printable;
 
 /// Runs named in an error.
@@ -85,7 +85,7 @@ fn carry_out(store: Known, request: &Request, deliveries: Vec<Asked>) -> Result<
     let (lock, left_to) = match (Lock::take(&folder), Lock::holder(&folder)) {
         (Ok(lock), _) => (Some(lock), None),
         (Err(_), Some(holder)) => (None, Some(holder)),
-        (Err(why), None) => {
+        (Err(NotTaken::Held(why) | NotTaken::Unusable(why)), None) => {
             let (message, hint) = split_hint(&why);
             return Err(Failure { hint, ..Failure::host(message) });
         }

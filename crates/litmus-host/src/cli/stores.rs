@@ -2,10 +2,10 @@
 
 use litmus_core::reader::{ReadError, RunFile, Store};
 
-use super::failure::{Failure, split_hint};
+use super::failure::Failure;
 use super::session::Session;
 use crate::engine_api::StoreSpec;
-use crate::output::say;
+use crate::output::{printable, say};
 
 /// The stores that are there, and how many things in them could not be read.
 pub(super) struct Stores {
@@ -58,9 +58,9 @@ impl Stores {
 
     fn tell(&mut self, error: &ReadError) {
         self.unreadable += 1;
-        let (message, hint) = split_hint(&error.to_string());
-        say(&format!("unreadable: {message}"));
-        if let Some(hint) = hint {
+        // A file's name may hold anything, line breaks too.
+        say(&format!("unreadable: {}: {}", printable(error.path()), printable(error.message())));
+        if let Some(hint) = error.hint() {
             say(&format!("hint: {hint}"));
         }
     }

@@ -129,6 +129,16 @@ impl<'d, 't> TableReader<'d, 't> {
         }
     }
 
+    /// A list of texts that are not empty; none where the key is not there.
+    pub(super) fn texts(&self, key: &str, example: &str) -> Result<Vec<String>, ConfigError> {
+        let Some((value, place)) = self.get(key) else { return Ok(Vec::new()) };
+        let wrong = || wrong_type(&place, key, value.get_ref(), "a list of texts", example);
+        let texts = value.get_ref().as_array().ok_or_else(wrong)?.iter();
+        texts
+            .map(|text| text.get_ref().as_str().filter(|text| !text.is_empty()).map(str::to_owned).ok_or_else(wrong))
+            .collect()
+    }
+
     /// The tables of `[[key]]`.
     pub(super) fn tables(&self, key: &str) -> Result<Vec<&'t Spanned<DeValue<'t>>>, ConfigError> {
         let Some((value, place)) = self.get(key) else { return Ok(Vec::new()) };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use litmus_core::Sha256;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -23,9 +24,17 @@ const TOP_KEYS: &[&str] = &[
     "grace",
     "decode_cache_bytes_max",
     "in_flight_bytes_max",
+    "writable_plugins",
 ];
 const STORE_KEYS: &[&str] = &["name", "path"];
-const SINK_KEYS: &[&str] = &["name", "plugin", "config", "start", "deadline", "batch_bytes_max", "batch_runs_max"];
+const SINK_KEYS: &[&str] =
+    &["name", "plugin", "sha256", "config", "start", "deadline", "batch_bytes_max", "batch_runs_max"];
+
+/// Each key of each section.
+#[cfg(test)]
+pub(super) fn every_key() -> impl Iterator<Item = &'static str> {
+    [TOP_KEYS, STORE_KEYS, SINK_KEYS].concat().into_iter()
+}
 
 /// A value and where it was given.
 pub(crate) type Placed<T> = (T, Place);
@@ -42,6 +51,8 @@ pub(crate) struct FileConfig {
     pub(crate) grace: Option<Placed<Duration>>,
     pub(crate) decode_cache_bytes_max: Option<Placed<u64>>,
     pub(crate) in_flight_bytes_max: Option<Placed<u64>>,
+    /// Files that are loaded although others may write them.
+    pub(crate) writable_plugins: Vec<String>,
 }
 
 /// One `[[store]]`.
@@ -61,6 +72,8 @@ pub(crate) struct SinkEntry {
     /// Where a relative path starts.
     pub(crate) folder: PathBuf,
     pub(crate) place: Place,
+    /// Of the plugin's file: any other is refused.
+    pub(crate) sha256: Option<Sha256>,
     pub(crate) config: Node,
     pub(crate) config_places: Places,
     pub(crate) start: Option<Start>,
@@ -77,6 +90,7 @@ impl SinkEntry {
             plugin: plugin.to_owned(),
             folder: PathBuf::new(),
             place,
+            sha256: None,
             config: Node::default(),
             config_places: Places::default(),
             start: None,
@@ -126,6 +140,7 @@ pub(crate) fn parse(file: &Path, working_folder: &Path, text: &str) -> Result<Fi
             parse_bytes,
         )?,
         in_flight_bytes_max: top.parsed("in_flight_bytes_max", "in_flight_bytes_max = \"64MiB\"", parse_bytes)?,
+        writable_plugins: top.texts("writable_plugins", "writable_plugins = [\"postgres.so\"]")?,
     };
     if let (Some((_, place)), Some(store)) = (&config.data_dir, config.stores.first()) {
         return Err(ConfigError::at(place, format!("data_dir and [[store]] ({}) are both given", store.place))
@@ -174,6 +189,11 @@ fn sink(document: &Document<'_>, value: &Spanned<DeValue<'_>>) -> Result<SinkEnt
         name: name.map_or_else(|| plugin_stem(&plugin), |(name, _)| name),
         folder: document.folder().to_owned(),
         place,
+        sha256: reader
+            .parsed("sha256", "sha256 = \"64 hex digits, as litmus-host plugins prints them\"", |text| {
+                text.parse::<Sha256>().map_err(|error| error.to_string())
+            })?
+            .map(|(sha256, _)| sha256),
         config,
         config_places,
         start: reader.parsed("start", "start = \"all\"", parse_start)?.map(|(start, _)| start),

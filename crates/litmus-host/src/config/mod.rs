@@ -11,6 +11,8 @@ mod set;
 mod values;
 
 #[cfg(test)]
+mod every;
+#[cfg(test)]
 mod tests;
 
 use std::ffi::OsStr;
@@ -29,6 +31,7 @@ pub(crate) use values::{format_duration, parse_date, parse_duration, parse_start
 
 use crate::engine_api::{SinkSpec, Start, StoreSpec};
 use crate::plugins::PluginSearch;
+use crate::trust::{self, Untrusted};
 
 /// The file that is read from the working folder.
 pub(crate) const FILE_NAME: &str = "litmus-host.toml";
@@ -71,6 +74,7 @@ pub(crate) struct Config {
     sinks: Vec<SinkEntry>,
     start: Option<Start>,
     state_dir: Option<PathBuf>,
+    writable_plugins: Vec<String>,
     folder: PathBuf,
     environment: Environment,
 }
@@ -131,6 +135,9 @@ impl Config {
             std::env::current_exe().ok().as_deref(),
             folder,
         );
+        let mut writable_plugins = file.writable_plugins;
+        let named = environment.text("LITMUS_HOST_WRITABLE_PLUGINS")?.unwrap_or_default();
+        writable_plugins.extend(named.split(':').filter(|name| !name.is_empty()).map(str::to_owned));
         let give_up_after = environment_value(&environment, "LITMUS_HOST_GIVE_UP_AFTER", parse_duration)?;
         let grace = environment_value(&environment, "LITMUS_HOST_GRACE", parse_duration)?;
         let decode_cache = environment_value(&environment, "LITMUS_HOST_DECODE_CACHE_BYTES_MAX", values::parse_bytes)?;
@@ -147,6 +154,7 @@ impl Config {
             in_flight_bytes_max: in_flight.or(value(file.in_flight_bytes_max)).unwrap_or(IN_FLIGHT_BYTES_MAX),
             stores,
             sinks,
+            writable_plugins,
             start: flags.start,
             folder: folder.to_owned(),
             environment,
@@ -183,12 +191,21 @@ impl Config {
             .map_err(|miss| ConfigError::at(&entry.place, miss.to_string()).with_hint(miss.hint()))
     }
 
+    /// Why a plugin's file may not be loaded; `sink` where it is one's, which may pin it.
+    pub(crate) fn trust(&self, path: &Path, sink: Option<&str>) -> Result<(), Untrusted> {
+        let entry = self.sinks.iter().find(|entry| Some(entry.name.as_str()) == sink);
+        trust::check(path, &self.writable_plugins, entry.and_then(|entry| entry.sha256.as_ref()))
+    }
+
     /// One sink, its plugin found and its secrets fetched; these are added to `secrets`.
     pub(crate) fn sink(&self, name: &str, secrets: &mut Vec<String>) -> Result<SinkSpec, ConfigError> {
         let entry = self.sinks.iter().find(|entry| entry.name == name).expect("a name out of `sink_names`");
+        let plugin_path = self.find_plugin(name)?;
+        self.trust(&plugin_path, Some(name))
+            .map_err(|why| ConfigError::at(&entry.place, why.message).with_hint(why.hint))?;
         Ok(SinkSpec {
             name: entry.name.clone(),
-            plugin_path: self.find_plugin(name)?,
+            plugin_path,
             plugin_given: entry.plugin.clone(),
             config: entry.config.resolve(&self.environment, secrets)?,
             places: entry.config_places.clone(),

@@ -31,7 +31,7 @@ fn every_wrong_key_is_named_with_its_place_and_the_nearest() {
         ("sinks = []", r#"1:1: unknown key "sinks" in the file | did you mean "sink"?"#),
         (
             "[[sink]]\nplugin = 'x'\n'°C' = 1",
-            "3:1: unknown key \"°C\" in [[sink]] | the keys here are name, plugin, config, start, deadline, batch_bytes_max, batch_runs_max",
+            "3:1: unknown key \"°C\" in [[sink]] | the keys here are name, plugin, sha256, config, start, deadline, batch_bytes_max, batch_runs_max",
         ),
     ];
     for (text, expected) in cases {

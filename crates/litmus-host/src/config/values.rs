@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 
 use crate::engine_api::Start;
 
+const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
+
 /// `500ms`, `60s`, `1m30s`, `2h`, `7d`; a bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("\"{text}\" is not a duration such as 500ms, 60s, 5m, 2h or 7d");
@@ -15,8 +17,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if rest.is_empty() {
         return Err(bad());
     }
+    // Nothing here is waited for that long, and sums of longer ones overflow.
+    let in_reason = |duration: Duration| {
+        let is_longer = duration > DURATION_MAX;
+        if is_longer { Err(format!("\"{text}\" is longer than a hundred years")) } else { Ok(duration) }
+    };
     if let Ok(seconds) = rest.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds));
+        return in_reason(Duration::from_secs(seconds));
     }
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
@@ -32,7 +39,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
             "d" => 86_400_000,
             _ => return Err(bad()),
         };
-        total += Duration::from_millis(count.checked_mul(unit_ms).ok_or_else(bad)?);
+        total = in_reason(total + Duration::from_millis(count.checked_mul(unit_ms).ok_or_else(bad)?))?;
         rest = rest[unit_end..].trim_start();
     }
     Ok(total)
@@ -115,6 +122,9 @@ mod tests {
         assert_eq!(parse("7d"), Ok(604_800_000));
         for bad in ["", "-1s", "s", "5 parsecs", "1.5h", "99999999999999999999d", "10m5", "∞"] {
             assert!(parse(bad).unwrap_err().contains("is not a duration"), "{bad}");
+        }
+        for long in ["18446744073709551615", "18446744073709551615ms18446744073709551615ms", "36601d"] {
+            assert!(parse(long).unwrap_err().contains("is longer than a hundred years"), "{long}");
         }
     }
 

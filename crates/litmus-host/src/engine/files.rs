@@ -10,8 +10,10 @@ use litmus_core::reader::{ReadError, RunFile, Store};
 use super::queue::{Item, SharedLedger, lock};
 use crate::ledger::{Fate, LedgerError};
 
-/// Files kept open for sinks that have not taken them yet; far below the usual limit of 1,024 descriptors.
+/// Files kept open for sinks that have not taken them yet, where the system allows for that many.
 const OPEN_MAX: usize = 64;
+/// And what they hold in memory: most hold some 100 kB, one with a footer of megabytes as much as that.
+const OPEN_BYTES_MAX: usize = 64 << 20;
 /// A file that nobody took by then is closed; it is opened again when its turn comes.
 const KEPT: Duration = Duration::from_secs(10);
 
@@ -44,6 +46,7 @@ pub(crate) struct OpenFiles {
     stores: Vec<Arc<OpenStore>>,
     /// How many sinks take each file.
     takers: usize,
+    open_max: usize,
     kept: Mutex<HashMap<(usize, i64), Kept>>,
     room: Condvar,
 }
@@ -51,13 +54,21 @@ pub(crate) struct OpenFiles {
 #[derive(Debug)]
 struct Kept {
     file: Arc<RunFile>,
+    bytes: usize,
     takers_left: usize,
     since: Instant,
 }
 
 impl OpenFiles {
-    pub(crate) fn new(stores: Vec<Arc<OpenStore>>, takers: usize) -> Self {
-        Self { stores, takers, kept: Mutex::default(), room: Condvar::new() }
+    /// `takers`: how many sinks take each file. `descriptors`: how many the process may have open.
+    pub(crate) fn new(stores: Vec<Arc<OpenStore>>, takers: usize, descriptors: usize) -> Self {
+        let open_max = OPEN_MAX.min(descriptors / 8).max(1);
+        Self { stores, takers, open_max, kept: Mutex::default(), room: Condvar::new() }
+    }
+
+    /// How many files are kept open at most.
+    pub(crate) fn open_max(&self) -> usize {
+        self.open_max
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<(usize, i64), Kept>> {
@@ -67,21 +78,26 @@ impl OpenFiles {
     /// Keeps a file that the scan has just opened, if there is room.
     pub(crate) fn keep(&self, store: usize, revision: i64, file: RunFile) {
         let mut kept = self.kept();
-        if kept.len() >= OPEN_MAX {
+        let bytes = file.held_bytes();
+        let is_full = |kept: &HashMap<_, Kept>| {
+            let held: usize = kept.values().map(|one| one.bytes).sum();
+            kept.len() >= self.open_max || held + bytes > OPEN_BYTES_MAX
+        };
+        if is_full(&kept) {
             kept.retain(|_, one| one.since.elapsed() < KEPT);
         }
-        if kept.len() < OPEN_MAX {
-            let one = Kept { file: Arc::new(file), takers_left: self.takers, since: Instant::now() };
+        if !is_full(&kept) {
+            let one = Kept { file: Arc::new(file), bytes, takers_left: self.takers, since: Instant::now() };
             kept.insert((store, revision), one);
         }
     }
 
     /// Waits until there is room for `files` more, or for so long in vain: whether there is.
     pub(crate) fn wait_for_room(&self, files: usize, patience: Duration) -> bool {
-        let full = |kept: &mut HashMap<_, _>| kept.len() + files > OPEN_MAX;
+        let full = |kept: &mut HashMap<_, _>| kept.len() + files > self.open_max;
         let (kept, _) =
             self.room.wait_timeout_while(self.kept(), patience, full).unwrap_or_else(PoisonError::into_inner);
-        kept.len() + files <= OPEN_MAX
+        kept.len() + files <= self.open_max
     }
 
     /// The sealed file of a revision, checked to be just that.

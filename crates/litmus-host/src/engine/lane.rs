@@ -466,7 +466,7 @@ impl Lane {
     }
 
     fn wait(&mut self, now: Now, item: &Item, tries: u32, asked: Option<Duration>) {
-        let wait = asked.unwrap_or_else(|| backoff::wait(tries, &mut self.random));
+        let wait = asked.map_or_else(|| backoff::wait(tries, &mut self.random), backoff::asked);
         self.waiting.insert((now.mono + wait, item.store, item.run.revision));
     }
 
@@ -488,7 +488,7 @@ impl Lane {
         if failure.status != Status::Throttled {
             self.connected = false;
         }
-        let wait = failure.retry_after.unwrap_or_else(|| backoff::wait(self.failures, &mut self.random));
+        let wait = failure.retry_after.map_or_else(|| backoff::wait(self.failures, &mut self.random), backoff::asked);
         self.not_before = Some(now.mono + wait);
         self.health = if self.failures >= BREAKER_FAILURES {
             Health::Open(failure.message.clone())

@@ -127,6 +127,27 @@ fn a_batch_that_goes_well_is_committed_and_the_lane_ends() {
     assert!(matches!(bench.act(), Step::Finished));
 }
 
+/// As with a full disk: it opens, and answers what is asked of it, and takes nothing.
+#[test]
+fn a_sink_that_answers_questions_and_takes_nothing_is_given_up() {
+    let mut bench = Bench::new(3, Some(Duration::from_secs(30)));
+    let Step::Deliver(items) = bench.act() else { panic!() };
+    bench.deliver(items, End::Returned, |_| Some(Status::Delivered));
+    lock(&bench.ledger).record(&[found("new", summary(9, 9))], 0).unwrap();
+    lock(&bench.ledger).backfill(bench.id, 0).unwrap();
+    let (began, mut calls, mut opened) = (bench.clock, 0, false);
+    while let Step::Deliver(items) = bench.act() {
+        let failure = Failure { status: Status::Transient, message: "full".into(), retry_after: None };
+        bench.deliver(items, End::Failed { failure, sink_well: false }, |_| None);
+        opened |= matches!(bench.lane.health(), Health::Open(_));
+        calls += 1;
+        assert!(calls < 100, "it is tried for ever: {:?}", bench.lane.health());
+    }
+    assert!(opened, "the breaker opened after {calls} calls");
+    assert!(bench.clock - began <= Duration::from_secs(31), "{:?}", bench.clock - began);
+    assert_eq!(bench.states(), ["committed", "committed", "committed", "pending"], "and no run is blamed");
+}
+
 #[test]
 fn bisection_finds_the_poison_run_and_delivers_its_neighbours() {
     let mut bench = Bench::new(50, Some(Duration::from_mins(1)));

@@ -5,6 +5,7 @@
 
 mod backoff;
 mod decode;
+mod descriptors;
 mod driver;
 mod files;
 mod lane;
@@ -14,6 +15,7 @@ mod queue;
 mod scan;
 #[cfg(test)]
 mod simulation;
+mod sinks;
 mod terms;
 mod watch;
 
@@ -24,9 +26,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
-use litmus_core::abi::host::{HostCall, Plugin};
+use litmus_core::RunId;
 use litmus_core::reader::Store;
-use litmus_core::{Capabilities, OpenMode, RunId};
 
 use self::decode::DecodeCache;
 use self::driver::{Driver, DriverSpec, Message, Tally};
@@ -34,12 +35,14 @@ use self::files::{OpenFiles, OpenStore};
 use self::lane::{Health, Lane, Policy};
 use self::queue::{SharedLedger, SinkQueue, StoreQueue, lock};
 use self::scan::{SETTLING, Scan};
+use self::sinks::{ReadySink, ready_sink};
 use self::watch::Watcher;
-use crate::config::Redactor;
 use crate::engine_api::{
-    Event, ForwardError, ForwardOutcome, ForwardRequest, Level, Observer, SinkOutcome, SinkSpec, Start, Stop,
+    Event, ForwardError, ForwardOutcome, ForwardRequest, Level, Observer, SinkOutcome, Start, Stop,
 };
-use crate::ledger::{Backlog, DestinationSpec, Ledger, LedgerError, Lock, Selection, StartDecision, store_folder};
+use crate::ledger::{
+    Backlog, DestinationSpec, Ledger, LedgerError, Lock, NotTaken, Selection, StartDecision, store_folder,
+};
 
 /// The truth while watching: every store is walked this often, whatever inotify says.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -52,14 +55,6 @@ const LOOK: Duration = Duration::from_millis(200);
 const OLD_STORE: Duration = Duration::from_hours(24);
 /// Problems listed for each sink.
 const PROBLEMS_MAX: usize = 50;
-
-/// A sink, loaded and with its configuration checked.
-struct ReadySink {
-    spec: SinkSpec,
-    plugin: Plugin,
-    destination: String,
-    capabilities: Capabilities,
-}
 
 /// A store whose data dir is there.
 struct ReadyStore {
@@ -91,55 +86,18 @@ pub(crate) fn forward<O: Observer + 'static>(
             });
         }
     }
+    let descriptors = descriptors::raise();
     let mut again = false;
     loop {
         let dry_folder = dry_folder.as_ref().map(tempfile::TempDir::path);
         let (stores, away) = ready_stores(request, dry_folder, observer, again)?;
         again = true;
-        let session = Session { request, observer, stop, sinks: &sinks, stores, away };
+        let session = Session { request, observer, stop, sinks: &sinks, stores, away, descriptors };
         // Without an outcome, a store that was away is back: all over again, with it.
         if let Some(outcome) = session.run()? {
             return Ok(outcome);
         }
     }
-}
-
-fn ready_sink(
-    spec: &SinkSpec,
-    request: &ForwardRequest,
-    observer: &Arc<dyn Observer>,
-) -> Result<ReadySink, ForwardError> {
-    let redacted = |message: String| ForwardError::Config {
-        message: request.redactor.redact(&message).into_owned(),
-        hint: String::new(),
-    };
-    let (listener, redactor) = (Arc::clone(observer), request.redactor.clone());
-    let log = move |level: u32, target: &str, message: &str| {
-        listener.event(&Event::Log {
-            level: Level::from_number(level),
-            target: target.to_owned(),
-            message: redactor.redact(message).into_owned(),
-        });
-    };
-    let plugin = Plugin::load(&spec.plugin_path, Arc::new(log)).map_err(|error| redacted(error.to_string()))?;
-    let call = HostCall { attempt: 1, deadline: None, is_cancelled: &|| false, dry_run: request.dry_run };
-    let instance = plugin
-        .open(spec.config.expose(), OpenMode::Offline, &call)
-        .map_err(|error| redacted(spec.complaint(&error)))?;
-    let destination = shown_destination(&request.redactor, instance.destination_id());
-    let capabilities = plugin.description().capabilities;
-    if let Err(error) = instance.close(&call) {
-        let message = request.redactor.redact(&format!("closing after the check: {error}")).into_owned();
-        observer.event(&Event::Log { level: Level::Warn, target: spec.name.clone(), message });
-    }
-    Ok(ReadySink { spec: spec.clone(), plugin, destination, capabilities })
-}
-
-/// A destination id has no secret in it; what else the redactor knows may be in it all the same (a path out of the environment).
-/// Two such ids stay two.
-fn shown_destination(redactor: &Redactor, id: &str) -> String {
-    let shown = redactor.redact(id);
-    if shown == id { shown.into_owned() } else { format!("{shown}#{}", &blake3::hash(id.as_bytes()).to_hex()[..8]) }
 }
 
 /// Opens the stores that are there, and names those that are not. At the start a store that another host serves, or whose
@@ -210,7 +168,10 @@ fn ready_stores(
 
 /// The lock and the ledger of a store that we are to deliver from.
 fn deliverable(folder: &Path, data_dir: &Path) -> Result<(Lock, Ledger), ForwardError> {
-    let lock = Lock::take(folder).map_err(|message| ForwardError::Config { message, hint: String::new() })?;
+    let lock = Lock::take(folder).map_err(|why| match why {
+        NotTaken::Held(message) => ForwardError::Config { message, hint: String::new() },
+        NotTaken::Unusable(message) => ForwardError::Host { message, hint: String::new() },
+    })?;
     Ok((lock, Ledger::open(folder, data_dir).map_err(host)?))
 }
 
@@ -222,6 +183,8 @@ struct Session<'a> {
     sinks: &'a [ReadySink],
     stores: Vec<ReadyStore>,
     away: Vec<String>,
+    /// How many files the process may have open.
+    descriptors: usize,
 }
 
 impl Session<'_> {
@@ -231,6 +194,7 @@ impl Session<'_> {
         let files = Arc::new(OpenFiles::new(
             self.stores.iter().map(|store| Arc::clone(&store.open)).collect(),
             self.sinks.len(),
+            self.descriptors,
         ));
         let channels: Vec<(Sender<Message>, Receiver<Message>)> = self.sinks.iter().map(|_| channel()).collect();
         let scanned: Vec<(Arc<OpenStore>, Vec<i64>)> = self
@@ -380,8 +344,9 @@ impl Session<'_> {
         let share = (self.request.in_flight_bytes_max / self.sinks.len() as u64).max(1);
         let concurrency = capabilities.max_concurrent_delivers.clamp(1, 16) as usize;
         let batch_bytes = spec.batch_bytes_max.unwrap_or(capabilities.batch_bytes).max(1);
+        let batch_runs = spec.batch_runs_max.unwrap_or(capabilities.batch_runs) as usize;
         let policy = Policy {
-            batch_runs: spec.batch_runs_max.unwrap_or(capabilities.batch_runs).max(1) as usize,
+            batch_runs: batch_runs.min(descriptors::for_batch(self.descriptors, self.sinks.len() * concurrency)).max(1),
             batch_bytes: batch_bytes.min((share / concurrency as u64).max(1)),
             concurrency,
             give_up_after: (!self.request.watch).then_some(self.request.give_up_after),

@@ -20,8 +20,10 @@ use super::queue::lock;
 use crate::engine_api::{Event, Level, Observer, Stop};
 use crate::ledger::{KnownFile, LedgerError, ScanChange};
 
-/// Files recorded in one transaction.
+/// Files recorded in one transaction; open until then.
 const CHUNK_FILES: usize = 32;
+/// And what they hold in memory until then; those past it are opened again when their turn comes.
+const CHUNK_BYTES: usize = 32 << 20;
 /// While watching, a file that is no run is given this long after its last change: it may be copied in just now.
 pub(crate) const SETTLING: Duration = Duration::from_secs(2);
 /// How long the scan lets the sinks catch up, so that they find its files still open.
@@ -174,7 +176,7 @@ impl Scan {
         let mut unreadable = 0;
         self.record(at, vanished, Vec::new())?;
         let mut patience = PATIENCE;
-        for chunk in changed.chunks(CHUNK_FILES) {
+        for chunk in changed.chunks(CHUNK_FILES.min(self.files.open_max())) {
             if self.stop.is_stopping() {
                 return Ok(false);
             }
@@ -203,13 +205,14 @@ impl Scan {
     fn look_at(&mut self, at: usize, files: &[FoundFile]) -> Result<u64, LedgerError> {
         let mut changes = Vec::with_capacity(files.len());
         let mut opened: Vec<Option<RunFile>> = Vec::with_capacity(files.len());
-        let mut unreadable = 0;
+        let (mut unreadable, mut held_bytes) = (0, 0);
         for FoundFile { path, stamp } in files {
             match self.stores[at].open.store.open_run(path) {
                 Ok(run) => {
                     let summary = Box::new(run.summary().clone());
                     changes.push(ScanChange::Run { path: path.clone(), stamp: *stamp, summary });
-                    opened.push(Some(run));
+                    held_bytes += run.held_bytes();
+                    opened.push((held_bytes <= CHUNK_BYTES).then_some(run));
                 }
                 Err(error) => {
                     let is_there = self.stores[at].open.store.data_dir().join(path).symlink_metadata().is_ok();

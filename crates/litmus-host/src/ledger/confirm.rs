@@ -37,8 +37,10 @@ impl Ledger {
         let read = || {
             let mut statement = self.connection.prepare_cached(
                 "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred, d.receipt
-                 FROM deliveries d JOIN revisions r ON r.seq = d.revision
-                 WHERE d.destination = ?1 AND d.state = 'unconfirmed' ORDER BY d.revision LIMIT ?2",
+                 FROM deliveries d INDEXED BY deliveries_unfinished JOIN revisions r ON r.seq = d.revision
+                 WHERE d.destination = ?1 AND d.state = 'unconfirmed'
+                   AND d.state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded')
+                 ORDER BY d.revision LIMIT ?2",
             )?;
             let rows = statement.query_map(params![id, max as i64], delivered)?;
             rows.collect::<rusqlite::Result<Vec<_>>>()

@@ -230,13 +230,14 @@ fn leave(t: &Transaction<'_>, revision: i64, left: Left, now_ms: i64) -> rusqlit
     };
     t.prepare_cached(
         "UPDATE deliveries SET state = ?2, message = ?3, changed_ms = ?4, told = told * (state = 'gone')
-         WHERE revision = ?1 AND state IN ('pending', 'retry_wait', 'quarantined', 'gone', 'unconfirmed')",
+         WHERE destination IN (SELECT id FROM destinations) AND revision = ?1
+           AND state IN ('pending', 'retry_wait', 'quarantined', 'gone', 'unconfirmed')",
     )?
     .execute(params![revision, state, message, now_ms])?;
     // A lower one of the same run that stepped aside for this is the best that is left, where nothing else stands for it.
     t.prepare_cached(
         "UPDATE deliveries SET state = 'pending', changed_ms = ?2
-         WHERE state = 'superseded'
+         WHERE destination IN (SELECT id FROM destinations) AND state = 'superseded'
            AND revision IN (SELECT other.seq FROM revisions this JOIN revisions other ON other.run_id = this.run_id
                             WHERE this.seq = ?1 AND EXISTS (SELECT 1 FROM files f WHERE f.revision = other.seq))
            AND NOT EXISTS (SELECT 1 FROM revisions this JOIN revisions other ON other.run_id = this.run_id
@@ -253,7 +254,7 @@ fn leave(t: &Transaction<'_>, revision: i64, left: Left, now_ms: i64) -> rusqlit
 fn arrive(t: &Transaction<'_>, revision: i64, now_ms: i64) -> rusqlite::Result<()> {
     t.prepare_cached(
         "UPDATE deliveries SET state = 'pending', message = '', changed_ms = ?2
-         WHERE revision = ?1
+         WHERE destination IN (SELECT id FROM destinations) AND revision = ?1
            AND (state = 'gone'
                 OR (state IN ('superseded', 'committed', 'verified')
                     AND EXISTS (SELECT 1 FROM revisions WHERE replaced_by = ?1 AND seq > ?1)))",

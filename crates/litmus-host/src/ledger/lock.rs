@@ -1,7 +1,7 @@
 //! One delivering host per store: a lock file that says who holds it. Readers need no lock.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,15 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Lock {
     file: File,
     path: PathBuf,
+}
+
+/// Why a store cannot be had; the text holds a remedy.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// Another host has it.
+    Held(String),
+    /// The state folder cannot be used.
+    Unusable(String),
 }
 
 impl Lock {
@@ -29,10 +38,19 @@ impl Lock {
     }
 
     /// Takes the lock of a store's state folder, or says who has it.
-    pub(crate) fn take(folder: &Path) -> Result<Self, String> {
+    pub(crate) fn take(folder: &Path) -> Result<Self, NotTaken> {
         let path = folder.join("lock");
         let fail = |error: std::io::Error| {
-            format!("{}: {error}\nhint: the state folder must be writable; `--state-dir` names another", path.display())
+            let hint = match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    "the disk is full; nothing is lost, free space and start again"
+                }
+                _ if error.raw_os_error().is_some_and(is_out_of_descriptors) => {
+                    "too few files may be open; raise the limit (ulimit -n, LimitNOFILE=)"
+                }
+                _ => "the state folder must be writable; `--state-dir` names another",
+            };
+            NotTaken::Unusable(format!("{}: {error}\nhint: {hint}", path.display()))
         };
         std::fs::create_dir_all(folder).map_err(fail)?;
         let mut file =
@@ -43,12 +61,12 @@ impl Lock {
                 let mut holder = String::new();
                 // Who holds it is for the message only.
                 let _ = file.read_to_string(&mut holder);
-                return Err(format!(
+                return Err(NotTaken::Held(format!(
                     "another litmus-host delivers from this store: {}\nhint: stop that one, or let it do the work; \
                      `litmus-host status` works beside it ({})",
                     if holder.trim().is_empty() { "it has not said who it is" } else { holder.trim() },
                     path.display()
-                ));
+                )));
             }
             Err(std::fs::TryLockError::Error(error)) => return Err(fail(error)),
         }
@@ -70,6 +88,11 @@ impl Lock {
     }
 }
 
+/// EMFILE and ENFILE.
+fn is_out_of_descriptors(code: i32) -> bool {
+    [24, 23].contains(&code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,7 +101,7 @@ mod tests {
     fn the_second_one_is_told_who_holds_it() {
         let folder = tempfile::tempdir().unwrap();
         let first = Lock::take(folder.path()).unwrap();
-        let refusal = Lock::take(folder.path()).unwrap_err();
+        let NotTaken::Held(refusal) = Lock::take(folder.path()).unwrap_err() else { panic!() };
         assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
         assert!(Lock::holder(folder.path()).unwrap().contains(&format!("pid {}", std::process::id())));
         drop(first);

@@ -5,7 +5,10 @@
 //! - it is written at two places: the scan (files, revisions, what is pending, what a person asked for) and the lane (in
 //!   flight, receipts);
 //! - a delivery's state moves only along the edges named at [`State`];
-//! - a transaction is durable before anybody acts on it.
+//! - a transaction is durable before anybody acts on it;
+//! - what a pass asks costs what is new, not what is there: a million deliveries that are done are not read again. So a question
+//!   about unfinished ones names their index and repeats its condition (SQLite proves nothing from `state = 'gone'`, and takes the
+//!   key where it has the choice), and one about a revision names the destinations first, as the key does.
 
 mod confirm;
 mod files;
@@ -23,7 +26,7 @@ use rusqlite::{Connection, OpenFlags};
 
 pub(crate) use confirm::Confirmed;
 pub(crate) use files::{Fate, KnownFile, ScanChange};
-pub(crate) use lock::Lock;
+pub(crate) use lock::{Lock, NotTaken};
 pub(crate) use queue::{Backlog, DestinationSpec, Pending, Selection, Settled, Settlement, StartDecision};
 pub(crate) use requests::{Asked, Request, Wish};
 pub(crate) use status::{
@@ -220,6 +223,9 @@ fn hint(error: &rusqlite::Error) -> &'static str {
     use rusqlite::ErrorCode;
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full; nothing is lost, free space and start again",
+        Some(ErrorCode::SystemIoFailure) => {
+            "the disk may be full (free space) or broken; nothing is lost, start again once it can be written"
+        }
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => UNWRITABLE,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             "move the file away: a new ledger asks the destinations what they hold"

@@ -176,8 +176,9 @@ impl Ledger {
             }
             t.execute("UPDATE destinations SET used_ms = ?2 WHERE id = ?1", params![id, now_ms])?;
             t.execute(
-                "UPDATE deliveries SET state = 'pending'
-                 WHERE destination = ?1 AND state IN ('in_flight', 'retry_wait')",
+                "UPDATE deliveries INDEXED BY deliveries_unfinished SET state = 'pending'
+                 WHERE destination = ?1 AND state IN ('in_flight', 'retry_wait')
+                   AND state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded')",
                 [id],
             )?;
             backfill(t, id, now_ms)?;
@@ -238,7 +239,7 @@ impl Ledger {
                 // reads every delivery there ever was for each row.
                 let mut statement = t.prepare_cached(
                     "SELECT d.revision, r.run_id, r.sha256, r.bytes, d.tries, d.strikes, d.deferred
-                     FROM deliveries d JOIN revisions r ON r.seq = d.revision
+                     FROM deliveries d INDEXED BY deliveries_pending JOIN revisions r ON r.seq = d.revision
                      WHERE d.destination = ?1 AND d.state = 'pending'
                        AND (?2 IS NULL OR r.run_id = ?2)
                        AND (?3 IS NULL OR r.run_started_us >= ?3)
@@ -280,7 +281,8 @@ impl Ledger {
     pub(crate) fn has_untried(&self, id: i64) -> Result<bool> {
         self.connection
             .prepare_cached(
-                "SELECT 1 FROM deliveries WHERE destination = ?1 AND state = 'pending' AND deferred = 0 LIMIT 1",
+                "SELECT 1 FROM deliveries INDEXED BY deliveries_pending
+                 WHERE destination = ?1 AND state = 'pending' AND deferred = 0 LIMIT 1",
             )
             .and_then(|mut statement| statement.exists([id]))
             .map_err(|error| self.error(error))
@@ -355,7 +357,7 @@ impl Ledger {
     pub(crate) fn backlog(&self, id: i64, selection: &Selection) -> Result<Backlog> {
         let read = || -> rusqlite::Result<Backlog> {
             let mut statement = self.connection.prepare_cached(
-                "SELECT state, count(*), sum(told) FROM deliveries d JOIN revisions r ON r.seq = d.revision
+                "SELECT state, count(*), sum(told) FROM deliveries d INDEXED BY deliveries_unfinished JOIN revisions r ON r.seq = d.revision
                  WHERE destination = ?1 AND state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded')
                    AND (?2 IS NULL OR r.run_id = ?2)
                    AND (?3 IS NULL OR r.run_started_us >= ?3)
@@ -385,10 +387,10 @@ impl Ledger {
     pub(crate) fn tell_gone(&self, id: i64, selection: &Selection) -> Result<()> {
         self.connection
             .prepare_cached(
-                "UPDATE deliveries SET told = 1 WHERE destination = ?1 AND state = 'gone' AND told = 0
+                "UPDATE deliveries INDEXED BY deliveries_unfinished SET told = 1 WHERE destination = ?1 AND state = 'gone' AND told = 0
                    AND state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded')
-                   AND revision IN (SELECT seq FROM revisions WHERE (?2 IS NULL OR run_id = ?2)
-                                                                AND (?3 IS NULL OR run_started_us >= ?3))",
+                   AND EXISTS (SELECT 1 FROM revisions r WHERE r.seq = revision AND (?2 IS NULL OR r.run_id = ?2)
+                                                           AND (?3 IS NULL OR r.run_started_us >= ?3))",
             )
             .and_then(|mut statement| statement.execute(params![id, selection.run_text(), selection.since_us()]))
             .map(drop)
@@ -421,7 +423,8 @@ impl Ledger {
     pub(crate) fn problems(&self, id: i64, max: usize) -> Result<Vec<(RunId, State, String)>> {
         let read = || {
             let mut statement = self.connection.prepare_cached(
-                "SELECT r.run_id, d.state, d.message FROM deliveries d JOIN revisions r ON r.seq = d.revision
+                "SELECT r.run_id, d.state, d.message
+                 FROM deliveries d INDEXED BY deliveries_unfinished JOIN revisions r ON r.seq = d.revision
                  WHERE d.destination = ?1 AND d.state IN ('quarantined', 'gone', 'retry_wait')
                    AND d.state NOT IN ('committed', 'verified', 'superseded', 'skipped', 'discarded')
                  ORDER BY d.state, d.revision LIMIT ?2",

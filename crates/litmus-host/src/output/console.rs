@@ -189,9 +189,12 @@ fn level_of(status: Status) -> Level {
     }
 }
 
-/// A line on stderr; that nobody reads it is no reason to stop.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+/// Lines on stderr, without what could move the cursor; that nobody reads them is no reason to stop.
+pub(crate) fn say(lines: &str) {
+    let mut out = io::stderr().lock();
+    for line in lines.split('\n') {
+        let _ = writeln!(out, "{}", printable(line));
+    }
 }
 
 #[cfg(test)]

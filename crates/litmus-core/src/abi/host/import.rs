@@ -27,6 +27,25 @@ pub struct Instance {
     inst: *mut c_void,
     destination: String,
     incarnation: Option<String>,
+    newer: bool,
+}
+
+/// A struct with room behind it that a newer minor of the ABI would have filled: `size` says so where it is meant to be seen.
+/// What lies there is no zero, so that whoever reads past what it knows does not read something harmless.
+#[repr(C)]
+struct Grown<T> {
+    known: T,
+    later: [u8; GROWN_BYTES],
+}
+
+const GROWN_BYTES: usize = 64;
+/// A flag that no minor so far has a meaning for.
+const UNKNOWN_FLAG: u32 = 1 << 30;
+
+impl<T> Grown<T> {
+    fn new(known: T) -> Self {
+        Self { known, later: [0xa5; GROWN_BYTES] }
+    }
 }
 
 // SAFETY: `inst` only goes back to the plugin's functions, which the ABI allows from any thread, and from several at once
@@ -45,7 +64,7 @@ struct Destination {
 /// What one call is handed; in one place, so that nothing of it moves while the plugin runs.
 struct Frame {
     handles: Handles,
-    call: layout::Call,
+    call: Grown<layout::Call>,
     fault: Fault,
 }
 
@@ -71,13 +90,22 @@ impl Frame {
             is_cancelled,
             report,
         };
-        Self { handles, call, fault: Fault::default() }
+        Self { handles, call: Grown::new(call), fault: Fault::default() }
+    }
+
+    /// The call of a host with a later minor.
+    fn newer(mut self, newer: bool) -> Self {
+        if newer {
+            self.call.known.size += GROWN_BYTES as u32;
+            self.call.known.flags |= UNKNOWN_FLAG;
+        }
+        self
     }
 
     /// Runs a function of the plugin, and reads its answer.
     fn run(mut self, function: impl FnOnce(*const layout::Call, *const ErrOut) -> u32) -> Result<(), SinkError> {
         let err = self.fault.out();
-        let status = function(&raw const self.call, &raw const err);
+        let status = function(&raw const self.call.known, &raw const err);
         drop(self.handles);
         if status == 0 { Ok(()) } else { Err(self.fault.into_error(status)) }
     }
@@ -113,6 +141,7 @@ impl Plugin {
             inst,
             destination: answer.destination,
             incarnation: answer.incarnation.filter(|_| mode == OpenMode::Live),
+            newer: false,
         })
     }
 
@@ -124,6 +153,15 @@ impl Plugin {
 }
 
 impl Instance {
+    /// The same, called from now on as a host with a later minor of the ABI would: longer structs, flags that nobody knows.
+    /// For tests of plugins.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn as_newer_host(mut self) -> Self {
+        self.newer = true;
+        self
+    }
+
     /// No secret in it.
     pub fn destination_id(&self) -> &str {
         &self.destination
@@ -144,7 +182,7 @@ impl Instance {
         let mut text = Text::default();
         let out = text.out();
         // SAFETY: the frame ends in this function.
-        let frame = unsafe { Frame::new(&self.plugin, call, 0, None) };
+        let frame = unsafe { Frame::new(&self.plugin, call, 0, None) }.newer(self.newer);
         // SAFETY: `inst` is what `open` stored; every pointer outlives the call.
         frame.run(|call, err| unsafe { (self.plugin.functions().check)(self.inst, call, &raw const out, err) })?;
         serde_json::from_str(&text.finish()).map_err(|why| self.plugin.wrong("check", &why))
@@ -160,10 +198,18 @@ impl Instance {
     ) -> Result<(), SinkError> {
         let capped = |run: usize, report: Report| on_report(run, self.within_grade(report));
         // SAFETY: the frame ends in this function.
-        let mut frame = unsafe { Frame::new(&self.plugin, call, runs.len(), Some(&capped)) };
+        let mut frame = unsafe { Frame::new(&self.plugin, call, runs.len(), Some(&capped)) }.newer(self.newer);
         let lent: Vec<LentRun<'_>> = runs.iter().map(LentRun::new).collect();
-        let structs: Vec<layout::Run> = lent.iter().map(|run| run.lend(frame.handles.run(run.source))).collect();
-        let pointers: Vec<*const layout::Run> = structs.iter().map(std::ptr::from_ref).collect();
+        // Each with room behind it: a plugin that takes them for an array of structs is wrong at once, not one day.
+        let mut structs: Vec<Grown<layout::Run>> =
+            lent.iter().map(|run| Grown::new(run.lend(frame.handles.run(run.source)))).collect();
+        if self.newer {
+            for run in &mut structs {
+                run.known.size += GROWN_BYTES as u32;
+                run.known.flags |= UNKNOWN_FLAG;
+            }
+        }
+        let pointers: Vec<*const layout::Run> = structs.iter().map(|run| &raw const run.known).collect();
         frame.run(|call, err| {
             // SAFETY: `inst` is what `open` stored; every pointer outlives the call.
             unsafe { (self.plugin.functions().deliver)(self.inst, call, pointers.as_ptr(), pointers.len(), err) }
@@ -183,13 +229,19 @@ impl Instance {
         let answers = Answers(Mutex::default());
         let out = AuditOut { ctx: (&raw const answers).cast_mut().cast(), report: audit_report };
         // SAFETY: the frame ends in this function.
-        let frame = unsafe { Frame::new(&self.plugin, call, 0, None) };
+        let frame = unsafe { Frame::new(&self.plugin, call, 0, None) }.newer(self.newer);
         frame.run(|call, err| {
             // SAFETY: `inst` is what `open` stored; every pointer outlives the call.
             unsafe { function(self.inst, call, lent.as_ptr(), lent.len(), &raw const out, err) }
         })?;
         let mut audits: Vec<Audit> = Vec::new();
-        for (at, json) in answers.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        for (at, status, json) in answers.0.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            if status != 0 {
+                self.plugin
+                    .log()
+                    .warn(&format!("cannot audit run {at} of those asked about (status {status}): {json}"));
+                continue;
+            }
             let audit: Audit = serde_json::from_str(&json).map_err(|why| self.plugin.wrong("audit", &why))?;
             let asked = run_ids.get(at).is_some_and(|run_id| *run_id == audit.run_id);
             if asked && !audits.iter().any(|known| known.run_id == audit.run_id) {
@@ -205,7 +257,7 @@ impl Instance {
     pub fn flush(&self, call: &HostCall<'_>) -> Result<(), SinkError> {
         let Some(function) = self.plugin.functions().flush else { return Ok(()) };
         // SAFETY: the frame ends in this function.
-        let frame = unsafe { Frame::new(&self.plugin, call, 0, None) };
+        let frame = unsafe { Frame::new(&self.plugin, call, 0, None) }.newer(self.newer);
         // SAFETY: `inst` is what `open` stored; every pointer outlives the call.
         frame.run(|call, err| unsafe { function(self.inst, call, err) })
     }
@@ -213,7 +265,7 @@ impl Instance {
     /// The last call.
     pub fn close(self, call: &HostCall<'_>) -> Result<(), SinkError> {
         // SAFETY: the frame ends in this function.
-        let frame = unsafe { Frame::new(&self.plugin, call, 0, None) };
+        let frame = unsafe { Frame::new(&self.plugin, call, 0, None) }.newer(self.newer);
         // SAFETY: `inst` is what `open` stored; `self` is consumed, so that this is the last call.
         frame.run(|call, err| unsafe { (self.plugin.functions().close)(self.inst, call, err) })
     }
@@ -348,15 +400,16 @@ fn to_report(
     Report { status, message, retry_after, receipt }
 }
 
-struct Answers(Mutex<Vec<(usize, String)>>);
+/// Place, status, and the answer or the reason.
+struct Answers(Mutex<Vec<(usize, u32, String)>>);
 
-unsafe extern "C" fn audit_report(ctx: *mut c_void, run: usize, audit_json: Str) {
+unsafe extern "C" fn audit_report(ctx: *mut c_void, run: usize, status: u32, audit_json: Str) {
     guarded((), || {
         // SAFETY: `ctx` is the `Answers` of the `audit` that is running, shared only.
         let answers = unsafe { &*ctx.cast::<Answers>() };
         // SAFETY: the plugin lends the text for the length of this call.
         let json = unsafe { audit_json.copy(RECEIPT_BYTES_MAX) };
-        answers.0.lock().unwrap_or_else(PoisonError::into_inner).push((run, json));
+        answers.0.lock().unwrap_or_else(PoisonError::into_inner).push((run, status, json));
     });
 }
 

@@ -6,7 +6,8 @@ use crate::reader::thrift::{Compact, Kind};
 
 /// A page of a small file is not larger than this once decompressed; checked before anything is allocated.
 const PAGE_BYTES_MAX: usize = 8 << 20;
-/// A dictionary may stand for much more text than the file has bytes: past this, decoding in batches is better.
+/// A dictionary may stand for much more text than the file has bytes: past this, over all columns of a file, decoding in batches
+/// is better.
 const TEXT_BYTES_MAX: usize = 8 << 20;
 
 // Numbers of parquet.thrift.
@@ -51,6 +52,8 @@ pub(super) struct Scratch {
     dictionary: Vec<u8>,
     page: Vec<u8>,
     indices: Vec<u32>,
+    /// Of texts that were looked up in dictionaries.
+    text_bytes: usize,
 }
 
 /// Values that are not NULL.
@@ -148,7 +151,7 @@ pub(super) fn decode(
     let mut input = Compact(whole.get(start..end)?);
     let mut left = usize::try_from(chunk.values).ok()?;
     let mut dictionary: Option<Dictionary<'_>> = None;
-    let Scratch { dictionary: dictionary_bytes, page: page_bytes, indices } = scratch;
+    let Scratch { dictionary: dictionary_bytes, page: page_bytes, indices, text_bytes } = scratch;
     // At most one dictionary, before the first page of data.
     let mut dictionary_bytes = Some(dictionary_bytes);
     while left > 0 {
@@ -163,7 +166,7 @@ pub(super) fn decode(
             DATA_PAGE if header.level_encodings == [RLE; 2] && header.values > 0 => {
                 left = left.checked_sub(header.values)?;
                 let bytes = plain(body, &header, chunk.codec, page_bytes)?;
-                data_page(bytes, &header, leaf, dictionary.as_ref(), indices, column)?;
+                data_page(bytes, &header, leaf, dictionary.as_ref(), indices, text_bytes, column)?;
             }
             _ => return None,
         }
@@ -215,6 +218,7 @@ fn data_page(
     leaf: Leaf,
     dictionary: Option<&Dictionary<'_>>,
     indices: &mut Vec<u32>,
+    text_bytes: &mut usize,
     column: &mut LeafColumn,
 ) -> Option<()> {
     let first = column.defs.len();
@@ -228,7 +232,7 @@ fn data_page(
         _ if there == 0 => Some(()),
         (PLAIN_DICTIONARY | RLE_DICTIONARY, Some(dictionary)) => {
             let (width, packed) = bytes.split_first()?;
-            dictionary.look_up(packed, *width, there, indices, &mut column.values)
+            dictionary.look_up(packed, *width, there, indices, text_bytes, &mut column.values)
         }
         (PLAIN, _) => read_plain(bytes, there, &mut column.values),
         (RLE, _) if leaf.physical == Physical::Bool => {
@@ -308,7 +312,15 @@ impl<'a> Dictionary<'a> {
     }
 
     /// Appends the values that indices stand for.
-    fn look_up(&self, packed: &[u8], width: u8, count: usize, indices: &mut Vec<u32>, out: &mut Values) -> Option<()> {
+    fn look_up(
+        &self,
+        packed: &[u8],
+        width: u8,
+        count: usize,
+        indices: &mut Vec<u32>,
+        text_bytes: &mut usize,
+        out: &mut Values,
+    ) -> Option<()> {
         indices.clear();
         hybrid::decode(packed, width, count, |index, times| match times {
             1 => indices.push(index),
@@ -320,7 +332,8 @@ impl<'a> Dictionary<'a> {
                 for index in &*indices {
                     length = length.checked_add(texts.get(*index as usize)?.len())?;
                 }
-                if length > TEXT_BYTES_MAX {
+                *text_bytes = text_bytes.checked_add(length)?;
+                if *text_bytes > TEXT_BYTES_MAX {
                     return None;
                 }
                 bytes.reserve(length);

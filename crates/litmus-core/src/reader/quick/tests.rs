@@ -179,3 +179,19 @@ fn what_it_does_not_know_is_declined() {
     let ints = columns[1].1.as_primitive::<arrow::datatypes::Int64Type>();
     assert_eq!(ints.value(0), 1, "and the parquet crate reads them");
 }
+
+/// Page by page a dictionary stands for little, and over all pages of a small file for gigabytes.
+#[test]
+fn a_dictionary_that_stands_for_too_much_text_is_declined() {
+    let long = "x".repeat(100_000);
+    let rows: Vec<Cells> = (0..200).map(|at| (Some(long.clone()), Some(at), None, None, None)).collect();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_data_page_row_count_limit(20)
+        .set_write_batch_size(20);
+    let bytes = written(&rows, properties.build());
+    assert!(bytes.len() < 100_000, "{}", bytes.len());
+    let columns = both(&bytes);
+    assert!(columns[0].0.is_none(), "20 MB of text");
+    assert!(columns[1].0.is_some());
+}

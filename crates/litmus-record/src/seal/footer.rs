@@ -1,0 +1,106 @@
+//! What stands in the footer beside the rows.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, json};
+
+use super::columns;
+use crate::data::{RunData, StepData};
+use crate::{Outcome, Value};
+
+/// Keys and values.
+pub(super) type Footer = Vec<(&'static str, String)>;
+
+/// Who wrote the file; the platform's own version stands only in files of the platform.
+fn recorder() -> (&'static str, String) {
+    ("recorder", concat!("litmus-host ", env!("CARGO_PKG_VERSION")).to_owned())
+}
+
+pub(super) fn flat(run: &RunData, renamed: &[(String, String)]) -> Footer {
+    let mut footer = Vec::new();
+    if !renamed.is_empty() {
+        let names = renamed.iter().map(|(column, name)| (column.clone(), name.as_str().into())).collect::<Map<_, _>>();
+        footer.push(("column_names", serde_json::Value::from(names).to_string()));
+    }
+    footer.extend(run.header.options.environment_json.clone().map(|text| ("environment_json", text)));
+    if !run.steps.is_empty() {
+        footer.push(("step_results", step_results(run).to_string()));
+    }
+    footer.extend([("schema_version", "1.0".to_owned()), recorder()]);
+    footer
+}
+
+pub(super) fn nested(run: &RunData) -> Footer {
+    let mut footer = Vec::new();
+    footer.extend(run.header.options.environment_json.clone().map(|text| ("environment_json", text)));
+    if !run.custom.is_empty() {
+        footer.push(("custom_metadata", object(&run.custom).to_string()));
+    }
+    footer.extend([("schema_version", "0.1".to_owned()), recorder()]);
+    footer
+}
+
+/// Three values of the environment are columns, too (`_env_columns` of the platform).
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Environment {
+    pub(super) python_version: Option<String>,
+    pub(super) litmus_version: Option<String>,
+    pub(super) testerkit_version: Option<String>,
+    pub(super) lockfile_hash: Option<String>,
+}
+
+impl Environment {
+    pub(super) fn of(run: &RunData) -> Self {
+        let text = run.header.options.environment_json.as_deref();
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+}
+
+fn object(values: &[(String, Value)]) -> serde_json::Value {
+    values.iter().map(|(name, value)| (name.clone(), columns::json(value))).collect::<Map<_, _>>().into()
+}
+
+/// The step manifest of flat files (`step_entry_dict` of the platform), with the messages, for which it has no place.
+fn step_results(run: &RunData) -> serde_json::Value {
+    let mut entries = Vec::new();
+    for (index, step) in run.steps.iter().enumerate() {
+        for vector in super::flat::vectors(step) {
+            entries.push(json!({
+                "index": index,
+                "name": step.options.name,
+                "node_id": step.options.node_id,
+                "file": step.options.file,
+                "function": step.options.function,
+                "class_name": step.options.class_name,
+                "module": step.options.module,
+                "step_path": step.path,
+                "parent_path": super::flat::parent_path(run, step),
+                "description": step.options.description,
+                "markers": step.options.markers,
+                "outcome": step.outcome.map(Outcome::as_str),
+                "started_at": time(step.started_at),
+                "ended_at": step.ended_at.map(time),
+                "duration_s": duration(step),
+                "vector_index": vector.index,
+                "inputs": vector.data.map_or_else(|| json!({}), |data| object(&data.params)),
+                "outputs": vector.data.map_or_else(|| object(&step.outputs), |data| object(&data.outputs)),
+                "has_measurements": !vector.measurements.is_empty(),
+                "measurement_count": vector.measurements.len(),
+                "vector_count": super::flat::vectors(step).len(),
+                "error_message": vector.data.map_or_else(|| step.messages.text(), |data| data.messages.text()),
+            }));
+        }
+    }
+    entries.into()
+}
+
+/// As Python's `isoformat` gives it.
+fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+}
+
+fn duration(step: &StepData) -> Option<f64> {
+    let micros = step.ended_at?.as_microsecond() - step.started_at.as_microsecond();
+    Some(micros as f64 / 1e6)
+}
