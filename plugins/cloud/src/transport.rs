@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use futures_util::StreamExt;
+use http::{Method, Request, Response, StatusCode};
 use litmus_core::SinkError;
 use opendal::raw::Operation;
 use opendal::raw::oio::ReadStream;
@@ -30,6 +31,8 @@ const BACKOFF: Duration = Duration::from_millis(200);
 /// What a request may take, and more for its body at a slow line's pace.
 const REQUEST_MAX: Duration = Duration::from_mins(1);
 const BYTES_A_SECOND_MIN: u64 = 32 << 10;
+/// The end of an upload in parts: some services put them together before they answer.
+const COMPLETION_MAX: Duration = Duration::from_mins(10);
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How much of the body of an error is looked at.
 const ERROR_BYTES_MAX: usize = 64 << 10;
@@ -53,7 +56,6 @@ impl Transport {
             .tls_backend_preconfigured(tls(ca_file)?)
             .user_agent(concat!("litmus-host/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_MAX)
-            .read_timeout(REQUEST_MAX)
             .pool_max_idle_per_host(connections)
             .http1_only();
         if let Some(proxy) = proxy {
@@ -70,11 +72,39 @@ impl Transport {
     }
 
     async fn once(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
-        let limit = REQUEST_MAX + Duration::from_secs(request.body().len() as u64 / BYTES_A_SECOND_MIN);
-        tokio::time::timeout(limit, self.client.fetch(request)).await.unwrap_or_else(|_| {
+        let limit = patience(&request);
+        let answer = tokio::time::timeout(limit, self.client.fetch(request)).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Unexpected, format!("no answer within {} s", limit.as_secs())).set_temporary())
-        })
+        });
+        answer.map(|response| response.map(impatient))
     }
+}
+
+/// How long the answer to a request may take. Not the client's own timeout for reading: that one runs while the body is
+/// still on its way, and a slow line would never get through.
+fn patience(request: &Request<Buffer>) -> Duration {
+    let query = request.uri().query().unwrap_or_default();
+    let completes = match *request.method() {
+        Method::POST => query.contains("uploadId="),
+        Method::PUT => query.contains("comp=blocklist"),
+        _ => false,
+    };
+    let at_once = if completes { COMPLETION_MAX } else { REQUEST_MAX };
+    at_once + Duration::from_secs(request.body().len() as u64 / BYTES_A_SECOND_MIN)
+}
+
+/// An answer that stops in the middle is lost, too.
+fn impatient(body: HttpBody) -> HttpBody {
+    body.map_inner(|stream| {
+        let chunks = futures_util::stream::unfold(stream, |mut stream| async move {
+            if let Ok(chunk) = tokio::time::timeout(REQUEST_MAX, stream.next()).await {
+                return Some((chunk?, stream));
+            }
+            let error = Error::new(ErrorKind::Unexpected, "the answer stopped in the middle").set_temporary();
+            Some((Err(error), stream))
+        });
+        Box::new(Box::pin(chunks))
+    })
 }
 
 impl HttpTransport for Transport {
@@ -177,4 +207,23 @@ fn tls(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, SinkError> {
         .with_safe_default_protocol_versions()
         .map_err(|error| SinkError::config("TLS cannot be set up").with_source(error))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_line_and_a_slow_completion_have_their_time() {
+        let of = |method: &str, uri: &str, bytes: usize| {
+            let body = Buffer::from(vec![0; bytes]);
+            patience(&Request::builder().method(method).uri(uri).body(body).unwrap())
+        };
+        assert_eq!(of("HEAD", "http://h/b/k", 0), REQUEST_MAX);
+        let part = of("PUT", "http://h/b/k?partNumber=1&uploadId=x", 8 << 20);
+        assert_eq!(part, REQUEST_MAX + Duration::from_secs(256));
+        assert_eq!(of("POST", "http://h/b/k?uploadId=x", 100), COMPLETION_MAX);
+        assert_eq!(of("PUT", "http://h/c/k?comp=blocklist", 100), COMPLETION_MAX);
+        assert_eq!(of("POST", "http://h/b/k?uploads", 0), REQUEST_MAX);
+    }
 }

@@ -56,16 +56,23 @@ pub(super) fn run() -> Result<()> {
         way("loggen", PEER_MESSAGES),
         way("logger -f", PEER_MESSAGES),
         way("Python SysLogHandler", PYTHON_MESSAGES),
+        way("the host's messages, from a file", own),
     ];
+    let write = |file: &Path| {
+        let mut socket = TcpStream::connect(&address)?;
+        std::io::copy(&mut File::open(file)?, &mut socket)?;
+        // Only its wall clock is of use: it does nothing that a sender has to do.
+        Ok(Cost::default())
+    };
+    let own_framed = work.join("own-framed");
     for round in 1..=ROUNDS {
         println!("round {round} of {ROUNDS}");
         server.time(&mut ways[0], || measure::run(&mut host(profile, &data, &work, server.port)?))?;
-        server.time(&mut ways[1], || {
-            let mut socket = TcpStream::connect(&address)?;
-            std::io::copy(&mut File::open(&framed)?, &mut socket)?;
-            // Only its wall clock is of use: it does nothing that a sender has to do.
-            Ok(Cost::default())
-        })?;
+        if round == 1 {
+            frame(&server.received, &own_framed)?;
+        }
+        server.time(&mut ways[5], || write(&own_framed))?;
+        server.time(&mut ways[1], || write(&framed))?;
         server.time(&mut ways[2], || measure::run(&mut loggen(server.port)?))?;
         server.time(&mut ways[3], || {
             let mut logger = Command::new("logger");
@@ -148,6 +155,17 @@ fn prepare(lines: &Path, framed: &Path) -> Result<()> {
     lines.flush()?;
     framed.flush()?;
     Ok(())
+}
+
+/// Lines that arrived, ready for the socket: what the receiver takes at most of these.
+fn frame(lines: &Path, framed: &Path) -> Result<()> {
+    let mut framed = BufWriter::with_capacity(1 << 20, File::create(framed)?);
+    for line in BufReader::with_capacity(1 << 20, File::open(lines)?).split(b'\n') {
+        let line = line?;
+        write!(framed, "{} ", line.len())?;
+        framed.write_all(&line)?;
+    }
+    Ok(framed.flush()?)
 }
 
 /// The host, with a ledger that knows of nothing.
