@@ -74,9 +74,10 @@ impl Project {
 
     /// The same without the powers of root: where the tests run as root, permissions would stop nobody.
     pub fn as_user<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        match rustix::process::geteuid().is_root() {
-            true => self.command_through(&["setpriv", "--bounding-set=-all", "--"], arguments),
-            false => self.command(arguments),
+        if rustix::process::geteuid().is_root() {
+            self.command_through(&["setpriv", "--bounding-set=-all", "--"], arguments)
+        } else {
+            self.command(arguments)
         }
     }
 

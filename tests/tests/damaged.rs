@@ -141,7 +141,7 @@ fn every_damaged_file_is_listed_with_reason_and_remedy_and_stops_nobody() {
         expect(format!("million-{number}.parquet"), "has 1000000 columns; at most 10000 are read");
     }
     put("denied.parquet", &bytes);
-    let nobody = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0);
+    let nobody = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o0);
     fs::set_permissions(runs.join("denied.parquet"), nobody).expect("permissions");
     expect("denied.parquet".into(), "Permission denied");
 
@@ -263,7 +263,7 @@ fn while_it_is_read(plans: &[Plan], during: impl FnOnce(&Project, &[PathBuf])) -
     assert!(wait_until(Duration::from_secs(20), is_there), "the call is under way");
     std::thread::sleep(Duration::from_millis(300));
     during(&project, &paths);
-    running.wait(Duration::from_secs(60)).expect("it ends");
+    running.wait(Duration::from_mins(1)).expect("it ends");
     let ended = project.run(["--config", "litmus-host.toml", "--format", "json"]);
     (project, runs, ended)
 }

@@ -115,15 +115,14 @@ fn is_same(expected: &Value, found: &Sql) -> bool {
                 [("NaN", it.is_nan()), ("Infinity", *it == f64::INFINITY), ("-Infinity", *it == f64::NEG_INFINITY)];
             names.contains(&(text.as_str(), true))
         }
-        (Value::Int(it), Sql::Integer(found)) => it == found,
         (Value::Int(it), Sql::Real(found)) => it.unsigned_abs() <= 1 << 53 && *it as f64 == *found,
         (Value::Bool(it), Sql::Integer(found)) => i64::from(*it) == *found,
         (Value::Text(it), Sql::Text(found)) => it == found,
         (Value::Time(it), Sql::Text(text)) => {
             text.parse::<jiff::Timestamp>().is_ok_and(|time| time.as_microsecond() == *it)
         }
-        // Outside of the years that a text can name.
-        (Value::Time(it), Sql::Integer(found)) => it == found,
+        // A time is a number outside of the years that a text can name.
+        (Value::Int(it) | Value::Time(it), Sql::Integer(found)) => it == found,
         _ => false,
     }
 }

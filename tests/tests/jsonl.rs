@@ -1,6 +1,7 @@
 //! The plugin written in C: every value that it writes is the source's, read back without a line of it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 
 use arrow::record_batch::RecordBatchReader;
@@ -19,7 +20,7 @@ fn every_value_of_the_corpus_is_in_the_lines() {
     let sources = corpus::sources();
     let mut toml = String::new();
     for (nth, source) in sources.iter().enumerate() {
-        toml += &format!("[[store]]\nname = 's{nth}'\npath = '{}'\n", source.data_dir.display());
+        writeln!(toml, "[[store]]\nname = 's{nth}'\npath = '{}'", source.data_dir.display()).unwrap();
     }
     toml += "[[sink]]\nname = 'lines'\nplugin = 'jsonl.so'\nconfig = { path = 'runs.jsonl' }\n";
     fs::write(project.path("litmus-host.toml"), toml).unwrap();

@@ -78,7 +78,7 @@ fn a_full_disk_under_a_sink_holds_it_up_and_no_other() {
     fs::write(project.path("litmus-host.toml"), sinks.concat()).expect("a configuration");
     let ended = namespace::run(
         &project,
-        r#"
+        r"
         mkdir small
         mount -t tmpfs -o size=3m tmpfs small
         host full --config litmus-host.toml --give-up-after 2s --format json 2>&1
@@ -86,7 +86,7 @@ fn a_full_disk_under_a_sink_holds_it_up_and_no_other() {
         mount -o remount,size=64m small
         host room --config litmus-host.toml --format json
         cp small/out.db small.db
-        "#,
+        ",
     );
     let (code, said) = namespace::said(&ended, "full");
     assert_eq!(code, 1, "{ended}");
@@ -103,7 +103,7 @@ fn a_read_only_store_is_all_it_needs_and_a_read_only_state_folder_is_named() {
     let runs = seal(&project.data_dir(), 0..4);
     let ended = namespace::run(
         &project,
-        r#"
+        r"
         mount --bind results results
         mount -o remount,ro,bind results
         host store --plugin sqlite.so --set path=out.db --state-dir state --format json
@@ -114,7 +114,7 @@ fn a_read_only_store_is_all_it_needs_and_a_read_only_state_folder_is_named() {
         host status status --state-dir state 2>&1
         umount state
         host again --plugin sqlite.so --set path=out.db --state-dir state --format json
-        "#,
+        ",
     );
     assert_eq!(namespace::said(&ended, "store").0, 0, "{ended}");
     let (code, said) = namespace::said(&ended, "state");
@@ -140,7 +140,7 @@ fn a_data_dir_that_is_unmounted_and_comes_back_loses_nothing() {
     for part in ["", "/runs"] {
         let ended = namespace::run(
             &project,
-            &r#"
+            &r"
             rm -rf home sent.jsonl
             mkdir -p resultsPART
             mount --bind diskPART resultsPART
@@ -151,7 +151,7 @@ fn a_data_dir_that_is_unmounted_and_comes_back_loses_nothing() {
             host back --config up.toml --format json
             host status status --config up.toml
             umount resultsPART
-            "#
+            "
             .replace("PART", part),
         );
         assert_eq!(namespace::said(&ended, "down").0, 1, "{ended}");

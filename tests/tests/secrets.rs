@@ -15,9 +15,10 @@ fn files_below(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        match path.is_dir() {
-            true => found.extend(files_below(&path)),
-            false => found.push((path.clone(), fs::read(&path).expect("a file"))),
+        if path.is_dir() {
+            found.extend(files_below(&path))
+        } else {
+            found.push((path.clone(), fs::read(&path).expect("a file")))
         }
     }
     found

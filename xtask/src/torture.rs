@@ -45,7 +45,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if is_wanted(Part::Kills) || is_wanted(Part::Generated) {
         build::with_tests()?;
     }
-    let parts: [(Part, fn(&Options) -> Result<()>); 4] =
+    type Run = fn(&Options) -> Result<()>;
+    let parts: [(Part, Run); 4] =
         [(Part::Kills, kill), (Part::Generated, generate), (Part::Size, size), (Part::Simulation, simulate)];
     parts.iter().filter(|(part, _)| is_wanted(*part)).try_for_each(|(_, run)| run(options))
 }

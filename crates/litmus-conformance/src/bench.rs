@@ -197,7 +197,9 @@ impl Bench {
     /// Runs made up for the case, sealed in a data dir of its own.
     pub(crate) fn made(&self, plans: &[Plan]) -> Result<Vec<Source>, Broken> {
         let sealed = std::path::absolute(self.folder("sealed")?).map_err(|error| error.to_string())?;
-        plans.iter().for_each(|plan| synth::write(&sealed, plan));
+        for plan in plans {
+            synth::write(&sealed, plan);
+        }
         self.made_before(plans)
     }
 

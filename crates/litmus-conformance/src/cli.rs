@@ -96,11 +96,11 @@ pub fn built_plugin() -> Result<PathBuf, String> {
     let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let files = messages
         .filter(|message| message["target"]["kind"].as_array().is_some_and(|kinds| kinds.contains(&"cdylib".into())));
-    let libraries = files.filter_map(|message| {
+    let mut libraries = files.filter_map(|message| {
         let names = message["filenames"].as_array()?.iter().filter_map(serde_json::Value::as_str);
         names.map(PathBuf::from).find(|path| path.extension().is_some_and(|extension| extension == "so"))
     });
-    libraries.last().ok_or("cargo build made no .so file\nhint: crate-type = [\"cdylib\"] under [lib]".to_owned())
+    libraries.next_back().ok_or("cargo build made no .so file\nhint: crate-type = [\"cdylib\"] under [lib]".to_owned())
 }
 
 /// The run files that come with the suite's sources.

@@ -10,9 +10,11 @@ use crate::{Declaration, GROUPS, cases};
 /// A Markdown table: a line for each guarantee with its cases, a column for each plugin. `proved`: every case applies.
 pub fn guarantees(plugins: &[(&str, Capabilities, Declaration)]) -> String {
     let mut text = String::from("| group | guarantee | cases |");
-    plugins.iter().for_each(|(name, ..)| write!(text, " {name} |").expect("a String takes all"));
+    for (name, ..) in plugins {
+        write!(text, " {name} |").expect("a String takes all");
+    }
     text.push_str("\n|---|---|---|");
-    plugins.iter().for_each(|_| text.push_str("---|"));
+    text.push_str(&"---|".repeat(plugins.len()));
     text.push('\n');
     let all = cases();
     for group in GROUPS {

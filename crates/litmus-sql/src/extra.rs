@@ -123,10 +123,10 @@ mod tests {
 
     #[test]
     fn large_whole_floats_are_spelled_out() {
-        for number in [9.223372036854775e18, -9.223372036854775e18, 9_007_199_254_740_994.0] {
+        for number in [9.223_372_036_854_775e18, -9.223_372_036_854_775e18, 9_007_199_254_740_994.0] {
             assert_eq!(encode(&Cell::Float(number)).to_string(), format!("{}", number as i64));
         }
-        for number in [-9.223372036854775e18, 9_007_199_254_740_991.0, 1e19, f64::MIN] {
+        for number in [-9.223_372_036_854_775e18, 9_007_199_254_740_991.0, 1e19, f64::MIN] {
             assert_eq!(encode(&Cell::Float(number)).as_f64(), Some(number), "{number}");
         }
         assert_eq!(encode(&Cell::Float(5.0)).to_string(), "5.0");

@@ -106,7 +106,7 @@ impl Folder {
             let copies: std::collections::BTreeSet<_> = maps
                 .lines()
                 .filter_map(|line| line.split_whitespace().last())
-                .filter(|path| path.ends_with(".so"))
+                .filter(|path| std::path::Path::new(path).extension().is_some_and(|extension| extension == "so"))
                 .collect();
             if copies.iter().filter(|path| path.contains("hostile")).count() > 1 {
                 return Err(SinkError::config("another copy of this library is in the process"));

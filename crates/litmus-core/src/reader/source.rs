@@ -100,7 +100,7 @@ impl Source {
     /// Bytes of the file that are in memory, decoded or not.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.from {
-            From::Kept(raw) => raw.columns.iter().map(|column| column.get_array_memory_size()).sum(),
+            From::Kept(raw) => raw.columns.iter().map(arrow::array::Array::get_array_memory_size).sum(),
             From::Sealed(columns) => match &columns.input {
                 Input::Whole(bytes) => bytes.len(),
                 Input::File { .. } => columns.footer.bytes.len(),

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::engine_api::Start;
 
-const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
+const DURATION_MAX: Duration = Duration::from_hours(878_400);
 
 /// `500ms`, `60s`, `1m30s`, `2h`, `7d`; a bare number is seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {

@@ -144,7 +144,11 @@ fn a_sink_that_answers_questions_and_takes_nothing_is_given_up() {
         assert!(calls < 100, "it is tried for ever: {:?}", bench.lane.health());
     }
     assert!(opened, "the breaker opened after {calls} calls");
-    assert!(bench.clock - began <= Duration::from_secs(31), "{:?}", bench.clock - began);
+    assert!(
+        bench.clock.checked_sub(began).unwrap() <= Duration::from_secs(31),
+        "{:?}",
+        bench.clock.checked_sub(began).unwrap()
+    );
     assert_eq!(bench.states(), ["committed", "committed", "committed", "pending"], "and no run is blamed");
 }
 
@@ -490,7 +494,11 @@ fn a_destination_that_can_be_read_but_not_written_opens_the_breaker_and_is_given
         assert!(seen.len() < 20, "it waits longer and longer: {seen:?}");
     }
     assert_eq!(seen[..5], ["degraded", "degraded", "degraded", "degraded", "open"]);
-    assert!(bench.clock - began <= Duration::from_secs(61), "{:?}", bench.clock - began);
+    assert!(
+        bench.clock.checked_sub(began).unwrap() <= Duration::from_secs(61),
+        "{:?}",
+        bench.clock.checked_sub(began).unwrap()
+    );
     assert_eq!(bench.states(), ["committed", "pending"]);
 }
 
@@ -499,7 +507,7 @@ fn a_run_refused_alone_holds_up_no_new_one_and_fills_no_history() {
     let mut bench = Bench::new(1, None);
     let mut refused = 0;
     // Nothing else is there to tell whether it is the run or the sink: it is asked again, ever less often.
-    while bench.clock < Duration::from_mins(60) {
+    while bench.clock < Duration::from_hours(1) {
         let Step::Deliver(items) = bench.act() else { panic!() };
         bench.deliver(items, failed(Status::Data), |_| None);
         refused += 1;

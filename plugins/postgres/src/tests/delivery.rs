@@ -46,7 +46,7 @@ fn value(kind: Kind) -> BoxedStrategy<V> {
             Just(f64::INFINITY),
             Just(-0.0),
             Just(1e300),
-            Just(9.223372036854775e18)
+            Just(9.223_372_036_854_775e18)
         ]
         .prop_map(V::Float)
         .boxed(),
