@@ -16,9 +16,9 @@ fn files_below(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            found.extend(files_below(&path))
+            found.extend(files_below(&path));
         } else {
-            found.push((path.clone(), fs::read(&path).expect("a file")))
+            found.push((path.clone(), fs::read(&path).expect("a file")));
         }
     }
     found
