@@ -17,7 +17,7 @@ const VALUES: [(&str, &str); 7] = [
 struct Key(&'static str, &'static str, &'static [&'static str], &'static str, Option<&'static str>);
 
 const TEXT: &[&str] = &["text"];
-// A date is text to what is parsed from text: no wrong type, and then a wrong value.
+// A number or a date is text to what is parsed from text: no wrong type, and then a wrong value.
 const DURATION: &[&str] = &["text", "number", "date"];
 const SIZE: &[&str] = DURATION;
 
@@ -38,7 +38,7 @@ const KEYS: &[Key] = &[
     Key("[[sink]]", "plugin", TEXT, "'x.so'", Some("''")),
     Key("[[sink]]", "sha256", SIZE, DIGEST, Some("'0123'")),
     Key("[[sink]]", "config", &["table"], "{ a = 1 }", None),
-    Key("[[sink]]", "start", &["text", "date"], "'all'", Some("'later'")),
+    Key("[[sink]]", "start", DURATION, "'all'", Some("'later'")),
     Key("[[sink]]", "deadline", DURATION, "'5s'", Some("0")),
     Key("[[sink]]", "batch_bytes_max", SIZE, "'1MiB'", Some("'-1'")),
     Key("[[sink]]", "batch_runs_max", SIZE, "5", Some("-1")),
