@@ -22,7 +22,8 @@ pub(crate) mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 pub(crate) use confirm::Confirmed;
 pub(crate) use files::{Fate, KnownFile, ScanChange};
@@ -128,22 +129,31 @@ impl Ledger {
             return Ok(None);
         }
         let usual = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let read = |name: &str, flags: OpenFlags| -> rusqlite::Result<Option<Connection>> {
+        let read = |name: &str, flags: OpenFlags, alone: bool| -> rusqlite::Result<Option<Connection>> {
             let connection = Connection::open_with_flags(name, flags)?;
             connection.busy_timeout(BUSY_TIMEOUT)?;
+            if alone {
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+                connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            }
             // Only a read shows whether it can be read. A host that is about to make it has made the file first.
             let objects: i64 = connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
             Ok((objects > 0).then_some(connection))
         };
         let name = path.display().to_string();
-        let connection = read(&name, usual).or_else(|error| {
-            // In a folder that cannot be written SQLite reads a WAL ledger only beside a host; after it there is no WAL left.
+        let connection = read(&name, usual, false).or_else(|error| {
             if path.with_extension("db-wal").exists() {
-                return Err(error);
+                // On a full disk there is no room for the index of a WAL that a host left. Whoever has the ledger to himself
+                // keeps that index in memory.
+                return match error.sqlite_error_code() {
+                    Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull) => read(&name, usual, true),
+                    _ => Err(error),
+                };
             }
+            // In a folder that cannot be written SQLite reads a WAL ledger only beside a host; after it there is no WAL left.
             let escaped = name.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            read(&format!("file:{escaped}?immutable=1"), flags)
+            read(&format!("file:{escaped}?immutable=1"), flags, false)
         });
         let connection = connection.map_err(|error| LedgerError {
             path: name,
@@ -220,7 +230,6 @@ const UNWRITABLE: &str = "the state folder must be writable; `--state-dir` names
 
 /// What to do about an error of SQLite's.
 fn hint(error: &rusqlite::Error) -> &'static str {
-    use rusqlite::ErrorCode;
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "the disk is full; nothing is lost, free space and start again",
         Some(ErrorCode::SystemIoFailure) => {
