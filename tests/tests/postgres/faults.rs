@@ -107,11 +107,20 @@ fn a_server_without_a_connection_to_spare() {
     let server = Postgres::start_with(&[("max_connections", "6"), ("superuser_reserved_connections", "3")]);
     server.psql("CREATE ROLE bench LOGIN; GRANT CREATE ON DATABASE postgres TO bench");
     let url = server.url().replace("litmus@", "bench@");
-    let mut hogs: Vec<_> = (0..3).map(|_| hog(&server, "bench", "SELECT pg_sleep(600)")).collect();
     let taken = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'bench'";
-    // The psql of this test can find the server full, too, while earlier ones have not quite ended.
+    // The psqls of this test can find the server full, too, while earlier ones have not quite ended.
     let asked = |sql: &str| server.try_psql("postgres", sql).ok();
-    assert!(wait_until(Duration::from_secs(20), || asked(taken).as_deref() == Some("3")));
+    let hogging = || hog(&server, "bench", "SELECT pg_sleep(600)");
+    let mut hogs = [hogging(), hogging(), hogging()];
+    let full = wait_until(Duration::from_secs(60), || {
+        for hog in &mut hogs {
+            if hog.try_wait().expect("its end can be asked for").is_some() {
+                *hog = hogging();
+            }
+        }
+        asked(taken).as_deref() == Some("3")
+    });
+    assert!(full, "three connections are taken");
     let arguments = ["--plugin", "postgres.so", "--set", &format!("url={url}"), "--format", "json"].map(str::to_owned);
     let watching = Watching::start(arguments.into());
     watching.gets("degraded");

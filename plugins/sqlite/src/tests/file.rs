@@ -179,6 +179,23 @@ fn four_hosts_at_once_into_a_file_that_is_not_there_yet() {
     assert_eq!(bench.query("SELECT COUNT(*) FROM litmus_meta WHERE key = 'incarnation'"), [["1"]]);
 }
 
+/// Who looks while another is making its tables sees none or all of them, and takes none for somebody else's.
+#[test]
+fn hosts_that_open_a_new_file_at_once_all_find_it_theirs() {
+    for _ in 0..100 {
+        let bench = Bench::new();
+        let start = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    bench.open()
+                });
+            }
+        });
+    }
+}
+
 #[test]
 fn a_full_disk_is_transient_and_leaves_what_was_there() {
     let bench = Bench::new();
@@ -218,7 +235,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     let before = fs::read(bench.path()).unwrap();
     for error in [open_error(&bench), check(&bench.settings).unwrap_err()] {
         assert_eq!(error.status(), Status::Config);
-        assert!(error.to_string().contains("a table \"steps\" that this sink did not make"), "{error}");
+        assert!(error.to_string().contains("a table \"Steps\" that this sink did not make"), "{error}");
     }
     assert_eq!(fs::read(bench.path()).unwrap(), before);
 
