@@ -14,6 +14,11 @@ mod plugins;
 mod trust;
 mod within;
 
+/// Reading and writing small runs is to a third allocation, in the plugins as much as here. The `override` feature makes
+/// the program's `malloc` this one, so that plugins and the C libraries in them share it without knowing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::run()
 }
