@@ -46,6 +46,8 @@ pub enum Need {
     ReadBack,
     /// `conformance.toml` says which value of the backend the suite may stand before: `backend.proxy`.
     Proxy,
+    /// `conformance.toml` says how the backend asks to wait: `backend.busy`.
+    Busy,
     /// `conformance.toml` gives credentials that the backend refuses: `[refused]`.
     Refused,
     /// `conformance.toml` gives configurations with a secret in them: `[[secret]]`.
@@ -64,6 +66,7 @@ impl Need {
             Self::Concurrent => "max_concurrent_delivers > 1",
             Self::ReadBack => "read_back",
             Self::Proxy => "backend.proxy",
+            Self::Busy => "backend.busy",
             Self::Refused => "refused",
             Self::Secret => "secret",
             Self::WritesFiles => "writes_files",
@@ -78,6 +81,7 @@ impl Need {
             Self::Concurrent => declared.max_concurrent_delivers > 1,
             Self::ReadBack => declaration.read_back.is_some(),
             Self::Proxy => declaration.backend.as_ref().is_some_and(|backend| backend.proxy.is_some()),
+            Self::Busy => declaration.backend.as_ref().is_some_and(|backend| backend.busy.is_some()),
             Self::Refused => declaration.refused.is_some(),
             Self::Secret => !declaration.secret.is_empty(),
             Self::WritesFiles => declaration.writes_files,

@@ -54,6 +54,19 @@ pub struct Backend {
     /// puts a proxy there.
     #[serde(default)]
     pub proxy: Option<String>,
+    /// How the server says that it is asked too much, where it can say for how long.
+    #[serde(default)]
+    pub busy: Option<Busy>,
+}
+
+/// The answer of a backend that wants to be asked later; given by the suite in the backend's place.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Busy {
+    /// What goes over the wire, once something was asked.
+    pub answer: String,
+    /// The wait that it asks for, in seconds; longer than a call of the suite, 30, so that the sink cannot wait itself.
+    pub seconds: u64,
 }
 
 /// How to get at a destination without the sink.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::case::Broken;
 
 /// What becomes of the connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// Everything passes.
     Through,
@@ -22,6 +22,8 @@ pub(crate) enum Way {
     Slow(Duration),
     /// All connections end, and the proxy is away, once so many bytes have passed towards the backend.
     CutAfter(u64),
+    /// Nothing passes towards the backend any more; whoever asks anything on a connection gets this in its place.
+    Answers(Arc<str>),
 }
 
 struct Shared {
@@ -58,8 +60,9 @@ impl Proxy {
     /// From now on; connections that are open go that way, too.
     pub(crate) fn set(&self, way: Way) {
         self.0.sent.store(0, Ordering::SeqCst);
+        let is_away = way == Way::Away;
         *self.0.way.lock().unwrap_or_else(PoisonError::into_inner) = way;
-        if way == Way::Away {
+        if is_away {
             self.0.cut();
         }
     }
@@ -72,7 +75,7 @@ impl Proxy {
 
 impl Shared {
     fn way(&self) -> Way {
-        *self.way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.way.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// With a reset, as when the machine behind dies. An orderly end would look like a backend that has read everything.
@@ -104,6 +107,7 @@ impl Shared {
 
     fn pass(&self, mut from: TcpStream, mut to: TcpStream, towards: bool) {
         let mut buffer = vec![0; 16 << 10];
+        let mut has_answered = false;
         loop {
             let n = match from.read(&mut buffer) {
                 Ok(0) => break,
@@ -113,6 +117,13 @@ impl Shared {
             };
             while self.way() == Way::Silent {
                 thread::sleep(Duration::from_millis(20));
+            }
+            if let (Way::Answers(answer), true) = (self.way(), towards) {
+                if !has_answered && (&from).write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+                has_answered = true;
+                continue;
             }
             if let (Way::Slow(wait), false) = (self.way(), towards) {
                 thread::sleep(wait);
@@ -179,6 +190,9 @@ mod tests {
         assert!(says(&value, "hello").is_err());
         proxy.set(Way::CutAfter(3));
         assert!(says(&value, "hello").is_err());
+        proxy.set(Way::Answers("later".into()));
+        assert_eq!(says(&value, "hello").unwrap(), "later");
+        assert_eq!(proxy.sent(), 0);
         proxy.set(Way::Slow(Duration::from_millis(50)));
         assert_eq!(says(&value, "hello").unwrap(), "hello");
         assert!(Proxy::before("unix:/run/x").is_err());

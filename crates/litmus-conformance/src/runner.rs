@@ -266,7 +266,7 @@ mod tests {
         };
         let start = |command: &[&str]| {
             let command = command.iter().map(|word| (*word).to_owned()).collect();
-            Running::start(&Backend { command, proxy: None }, &suite).map(|running| running.values.clone())
+            Running::start(&Backend { command, proxy: None, busy: None }, &suite).map(|running| running.values.clone())
         };
         assert!(start(&["false"]).unwrap_err().contains("could not be started"));
         assert!(start(&["there-is-no-such-program"]).unwrap_err().contains("there-is-no-such-program"));

@@ -240,6 +240,8 @@ pub(crate) enum Mutant {
     ServerUnheard,
     /// Waits for the server without an end.
     WaitForever,
+    /// Keeps to itself how long the server asks to wait.
+    WaitUnheard,
     /// An answer that is a little late is none.
     Impatient,
     /// A refused password is a server that is away.

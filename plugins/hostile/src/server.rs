@@ -96,6 +96,11 @@ fn exchange(
         }
     }
     let answer = String::from_utf8_lossy(&answer).into_owned();
+    if let Some(seconds) = answer.strip_prefix("busy ").and_then(|rest| rest.trim().parse().ok()) {
+        let busy = SinkError::new(Status::Throttled, format!("{address} asks to wait for {seconds} s"));
+        let is_deaf = config.mutant == Some(Mutant::WaitUnheard);
+        return Err(if is_deaf { busy } else { busy.with_retry_after(Duration::from_secs(seconds)) });
+    }
     if password.starts_with("wrong") {
         return Err(SinkError::new(Status::Auth, format!("{address} refuses the password")));
     }

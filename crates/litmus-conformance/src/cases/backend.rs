@@ -72,7 +72,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Fine where a backend is at fault: done, or to be tried again.
-fn blames_no_run(delivered: &Delivered, runs: &[Source]) -> Result<(), Broken> {
+pub(super) fn blames_no_run(delivered: &Delivered, runs: &[Source]) -> Result<(), Broken> {
     for (at, run) in runs.iter().enumerate() {
         let fine = match delivered.status(at) {
             None => return Err(format!("{}: the call succeeded without a report of it", run.name())),
@@ -99,7 +99,7 @@ fn is_retry(error: &SinkError, doing: &str) -> Result<(), Broken> {
 }
 
 /// Delivers until it is done, as the host would, opening anew where the old instance cannot go on.
-fn arrive(bench: &Bench, config: &Value, runs: &[Source]) -> Result<(), Broken> {
+pub(super) fn arrive(bench: &Bench, config: &Value, runs: &[Source]) -> Result<(), Broken> {
     let instance = bench.open_with(config, OpenMode::Live).map_err(|error| format!("open once it is well: {error}"))?;
     arrive_at(bench, &instance, runs)
 }

@@ -4,7 +4,7 @@ use std::thread;
 
 use litmus_core::Grade;
 use litmus_core::abi::host::Plugin;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::case::{Broken, Case};
@@ -37,10 +37,18 @@ pub(super) const CASES: &[Case] = &[
     Case {
         group: "describe",
         name: "describe_schema_holds_together",
-        description: "types are types, references lead somewhere, what is required is described, defaults are of their type",
+        description: "the schema is a JSON Schema, references lead somewhere, what is required is described, defaults fit",
         guarantee: "a plugin documents its configuration, and a host can check it before connecting",
         needs: &[],
         run: schema_holds_together,
+    },
+    Case {
+        group: "describe",
+        name: "describe_schema_admits_what_works",
+        description: "what conformance.toml configures, and each example in the schema, is as the schema wants it",
+        guarantee: "a plugin documents its configuration, and a host can check it before connecting",
+        needs: &[],
+        run: example_validates,
     },
 ];
 
@@ -71,7 +79,9 @@ fn agrees_with_the_file(bench: &Bench) -> Result<(), Broken> {
 
 fn schema_holds_together(bench: &Bench) -> Result<(), Broken> {
     let schema = &bench.plugin.description().config_schema;
-    node(schema, schema, "the schema")?;
+    jsonschema::meta::validate(schema)
+        .map_err(|error| format!("it is no JSON Schema: {error}, at {}", error.instance_path()))?;
+    validator(schema)?;
     let properties = schema["properties"].as_object().ok_or("the schema has no properties")?;
     for key in schema["required"].as_array().into_iter().flatten() {
         let key = key.as_str().ok_or("`required` lists names")?;
@@ -80,66 +90,35 @@ fn schema_holds_together(bench: &Bench) -> Result<(), Broken> {
         }
     }
     for (key, property) in properties {
-        if let (Some(default), Some(kinds)) = (property.get("default"), kinds(property))
-            && !kinds.iter().any(|kind| is_of(default, kind))
-        {
-            return Err(format!("the default of \"{key}\" is {default}, its type is {kinds:?}"));
+        let Some(default) = property.get("default") else { continue };
+        // The rest of the schema may want other keys beside it.
+        let alone = json!({"$defs": schema["$defs"].as_object().cloned().unwrap_or_default(), "properties": {key: property}});
+        if let Err(error) = validator(&alone)?.validate(&json!({key: default})) {
+            return Err(format!("the default of \"{key}\": {error}"));
         }
     }
     Ok(())
 }
 
-fn kinds(schema: &Value) -> Option<Vec<&str>> {
-    match &schema["type"] {
-        Value::String(kind) => Some(vec![kind]),
-        Value::Array(kinds) => Some(kinds.iter().filter_map(Value::as_str).collect()),
-        _ => None,
-    }
+/// Fails where a reference leads nowhere.
+fn validator(schema: &Value) -> Result<jsonschema::Validator, Broken> {
+    jsonschema::validator_for(schema).map_err(|error| format!("the schema cannot be used: {error}"))
 }
 
-fn is_of(value: &Value, kind: &str) -> bool {
-    match kind {
-        "string" => value.is_string(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        "null" => value.is_null(),
-        _ => false,
+fn example_validates(bench: &Bench) -> Result<(), Broken> {
+    let schema = &bench.plugin.description().config_schema;
+    let validator = validator(schema)?;
+    let mut examples = vec![("config", bench.config("destination")?)];
+    if let Some(over) = &bench.declaration.refused {
+        examples.push(("refused", bench.config_with("destination", over, &[])?));
     }
-}
-
-/// Looks at a schema and at every schema in it.
-fn node(root: &Value, schema: &Value, place: &str) -> Result<(), Broken> {
-    const KINDS: [&str; 7] = ["string", "integer", "number", "boolean", "array", "object", "null"];
-    if let Some(kinds) = kinds(schema)
-        && let Some(unknown) = kinds.iter().find(|kind| !KINDS.contains(kind))
-    {
-        return Err(format!("{place}: there is no type \"{unknown}\""));
+    for over in &bench.declaration.secret {
+        examples.push(("secret", bench.config_with("destination", over, &[("secret", "hidden")])?));
     }
-    if let Some(reference) = schema["$ref"].as_str() {
-        let inside = reference.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-        if inside.is_none() {
-            return Err(format!("{place}: the reference {reference} leads nowhere"));
-        }
-    }
-    if schema["enum"].as_array().is_some_and(Vec::is_empty) {
-        return Err(format!("{place}: no value is allowed"));
-    }
-    for key in ["properties", "$defs"] {
-        for (name, inner) in schema[key].as_object().into_iter().flatten() {
-            node(root, inner, &format!("{place} > {name}"))?;
-        }
-    }
-    for key in ["anyOf", "oneOf", "allOf"] {
-        for inner in schema[key].as_array().into_iter().flatten() {
-            node(root, inner, place)?;
-        }
-    }
-    for key in ["items", "additionalProperties"] {
-        if schema[key].is_object() {
-            node(root, &schema[key], place)?;
+    examples.extend(schema["examples"].as_array().into_iter().flatten().map(|example| ("examples", example.clone())));
+    for (of, example) in examples {
+        if let Err(error) = validator.validate(&example) {
+            return Err(format!("`{of}` is not as the schema wants it: {error}, at {}", error.instance_path()));
         }
     }
     Ok(())

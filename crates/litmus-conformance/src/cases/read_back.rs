@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Broken unless just these show in the end.
-fn show(bench: &Bench, destination: &str, shown: &[Source], hidden: &[Source]) -> Result<(), Broken> {
+pub(super) fn show(bench: &Bench, destination: &str, shown: &[Source], hidden: &[Source]) -> Result<(), Broken> {
     let all = [shown, hidden].concat();
     let expected: BTreeSet<_> = shown.iter().map(RunSource::run_id).collect();
     let until = Instant::now() + SHOWN_WITHIN;

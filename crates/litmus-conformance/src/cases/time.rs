@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use litmus_core::abi::host::HostCall;
-use litmus_core::{RetryClass, Status};
+use litmus_core::{OpenMode, RetryClass, SinkError, Status};
 
 use crate::bench::{Bench, Delivered, call, deliver, deliver_in};
 use crate::case::{Broken, Case, Need};
+use crate::proxy::Way;
 use crate::source::Source;
 
 /// A plugin polls at least every second; the rest is grace for a loaded machine.
@@ -39,6 +40,14 @@ pub(super) const CASES: &[Case] = &[
         guarantee: STOPS,
         needs: &[Need::Dedup],
         run: deadline_has_passed,
+    },
+    Case {
+        group: "time",
+        name: "backend_asks_to_wait",
+        description: "the wait that the backend asks for is passed on to the host; later everything arrives",
+        guarantee: "a sink that is asked to wait says so, for as long as it was asked to, and blames no run",
+        needs: &[Need::Proxy, Need::Busy],
+        run: asks_to_wait,
     },
 ];
 
@@ -99,4 +108,25 @@ fn arrives(delivered: &Delivered, runs: &[Source]) -> Result<(), Broken> {
         }
     }
     Ok(())
+}
+
+fn asks_to_wait(bench: &Bench) -> Result<(), Broken> {
+    let busy = bench.declaration.backend.as_ref().and_then(|backend| backend.busy.as_ref());
+    let busy = busy.ok_or("conformance.toml has no backend.busy")?;
+    let asked = Duration::from_secs(busy.seconds);
+    let (proxy, config) = bench.through_proxy("destination")?;
+    let runs = bench.few_runs(3)?;
+    let instance = bench.open_with(&config, OpenMode::Live).map_err(|error| format!("open: {error}"))?;
+    proxy.set(Way::Answers(busy.answer.as_str().into()));
+    let delivered = deliver(&instance, &runs);
+    super::backend::blames_no_run(&delivered, &runs)?;
+    let of_call = delivered.ended.as_ref().err().and_then(SinkError::retry_after);
+    let of_runs = delivered.reports.iter().flatten().filter_map(|report| report.retry_after);
+    let longest = of_runs.chain(of_call).max();
+    if longest.is_none_or(|wait| wait.abs_diff(asked) > Duration::from_secs(1)) {
+        let told = longest.map_or("nothing of it".to_owned(), |wait| format!("{wait:?}"));
+        return Err(format!("the backend asked to wait for {asked:?}, and the host was told {told}"));
+    }
+    proxy.set(Way::Through);
+    super::backend::arrive(bench, &config, &runs)
 }
