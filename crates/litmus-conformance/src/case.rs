@@ -54,6 +54,8 @@ pub enum Need {
     Secret,
     /// The destination is made of files that the sink itself writes: `writes_files`.
     WritesFiles,
+    /// The suite can look at the attachments that arrived: `attachments_are_files`.
+    Attachments,
 }
 
 impl Need {
@@ -70,6 +72,7 @@ impl Need {
             Self::Refused => "refused",
             Self::Secret => "secret",
             Self::WritesFiles => "writes_files",
+            Self::Attachments => "attachments_are_files",
         }
     }
 
@@ -85,6 +88,7 @@ impl Need {
             Self::Refused => declaration.refused.is_some(),
             Self::Secret => !declaration.secret.is_empty(),
             Self::WritesFiles => declaration.writes_files,
+            Self::Attachments => declaration.attachments_are_files,
         }
     }
 }

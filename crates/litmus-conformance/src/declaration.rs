@@ -38,6 +38,9 @@ pub struct Declaration {
     /// The destination is made of files that the sink itself writes: it is tried with a limit on their size.
     #[serde(default)]
     pub writes_files: bool,
+    /// Files that a run refers to arrive beside it, and each receipt says where: a path on this machine, or `file://` before one.
+    #[serde(default)]
+    pub attachments_are_files: bool,
     /// The sink's configuration. In a text `{dir}` stands for an empty folder that is a destination of its own, `{name}` for
     /// a name (letter, then letters and digits) of its own, and `{backend.KEY}` for what the backend said of itself.
     pub config: Value,

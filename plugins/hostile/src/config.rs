@@ -240,6 +240,8 @@ pub(crate) enum Mutant {
     ServerUnheard,
     /// Waits for the server without an end.
     WaitForever,
+    /// Half of each file that a run refers to is enough.
+    CutAttachment,
     /// Keeps to itself how long the server asks to wait.
     WaitUnheard,
     /// An answer that is a little late is none.

@@ -17,7 +17,7 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use litmus_core::digest::{BatchDigester, Conversions, Digests, TableDigest};
 use litmus_core::{
-    Audit, Call, Decision, Grade, Held, Receipt, Report, Run, RunId, Sha256, SinkError, Status, Table, TableStream,
+    AttachmentReceipt, AttachmentState, Audit, Call, Decision, Grade, Held, Receipt, Report, Run, RunId, Sha256, SinkError, Status, Table, TableStream,
     decide,
 };
 use serde::{Deserialize, Serialize};
@@ -246,6 +246,7 @@ impl Folder {
             receipt.planned.push(format!("{decision:?} {}", run.run_id()));
             return Ok(Report::done(Status::Delivered, receipt));
         }
+        receipt.attachments = self.write_attachments(run)?;
         receipt.tables = self.write_run(call, run, held.as_ref())?;
         receipt.grade = Some(Grade::Committed);
         if self.is(Mutant::WrongReceipt) {
@@ -255,6 +256,23 @@ impl Folder {
             self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(run.open_table(Table::Runs)?);
         }
         Ok(Report::done(Status::Delivered, receipt))
+    }
+
+    fn write_attachments(&self, run: &Run<'_>) -> Result<Vec<AttachmentReceipt>, SinkError> {
+        let mut receipts = Vec::new();
+        for (nth, attachment) in run.attachments().iter().enumerate() {
+            let AttachmentState::Present { file, size, .. } = &attachment.state else { continue };
+            let mut bytes =
+                fs::read(file).map_err(|why| SinkError::transient(format!("{file}: cannot be read")).with_source(why))?;
+            if self.is(Mutant::CutAttachment) {
+                bytes.truncate(bytes.len() / 2);
+            }
+            let to = self.path.join(format!("{}.{nth}.attachment", run.run_id()));
+            self.write_whole(&to, |out| out.write_all(&bytes)).map_err(|why| self.fault(why))?;
+            let (reference, location) = (attachment.reference.clone(), Some(to.display().to_string()));
+            receipts.push(AttachmentReceipt { reference, size: Some(*size), sha256: None, location });
+        }
+        Ok(receipts)
     }
 
     fn write_run(&self, call: &Call<'_>, run: &Run<'_>, before: Option<&Held>) -> Result<Digests, SinkError> {

@@ -1,7 +1,9 @@
 //! Delivery when all is well.
 
+use litmus_core::abi::host::RunSource;
 use litmus_core::digest::Conversions;
-use litmus_core::{Grade, Status};
+use litmus_core::{Attachment, AttachmentReceipt, AttachmentState, Grade, Sha256, Status};
+use sha2::Digest;
 
 use crate::bench::{Bench, Delivered, call, deliver, deliver_in, equal, holds, holds_none};
 use crate::case::{Broken, Case, Need};
@@ -63,6 +65,14 @@ pub(super) const CASES: &[Case] = &[
         guarantee: "instances share nothing",
         needs: &[Need::Audit],
         run: two_instances,
+    },
+    Case {
+        group: "deliver",
+        name: "deliver_attachments",
+        description: "every file that real runs refer to arrives byte for byte, where the receipt says; nothing is made up for one that is not there",
+        guarantee: "what a run refers to arrives with it",
+        needs: &[Need::Attachments],
+        run: attachments,
     },
 ];
 
@@ -139,6 +149,50 @@ fn dry_run(bench: &Bench) -> Result<(), Broken> {
     holds_none(&instance, &runs)?;
     // Nothing was noted either: it is not "already present" now.
     deliver_all(bench, &instance, &runs)
+}
+
+fn attachments(bench: &Bench) -> Result<(), Broken> {
+    let (instance, mut runs) = (bench.open("destination")?, bench.runs()?);
+    let has_files = |run: &Source| {
+        run.attachments().iter().any(|attachment| matches!(attachment.state, AttachmentState::Present { .. }))
+    };
+    runs.retain(has_files);
+    if runs.is_empty() {
+        return Err("no run of the corpus refers to a file".into());
+    }
+    for batch in runs.chunks(bench.capabilities().batch_runs as usize) {
+        let delivered = deliver(&instance, batch);
+        delivered.all(Status::Delivered, batch)?;
+        for (run, report) in batch.iter().zip(&delivered.reports) {
+            let told = report.as_ref().and_then(|report| report.receipt.as_ref());
+            let told = told.map_or(&[][..], |receipt| &receipt.attachments);
+            for attachment in run.attachments() {
+                arrived(attachment, told).map_err(|why| format!("{}: {}: {why}", run.name(), attachment.reference))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compares a file with what lies where the receipt says.
+fn arrived(attachment: &Attachment, told: &[AttachmentReceipt]) -> Result<(), Broken> {
+    let told = told.iter().find(|one| one.reference == attachment.reference);
+    let AttachmentState::Present { file, .. } = &attachment.state else {
+        let made_up = told.is_some_and(|one| one.location.is_some() || one.size.is_some());
+        return if made_up { Err("the receipt tells of a file that is not there".into()) } else { Ok(()) };
+    };
+    let told = told.ok_or("the receipt does not mention it")?;
+    let read = |path: &str| std::fs::read(path).map_err(|error| format!("{path}: {error}"));
+    let sealed = read(file)?;
+    let location = told.location.as_deref().ok_or("the receipt does not say where it is")?;
+    if read(location.strip_prefix("file://").unwrap_or(location))? != sealed {
+        return Err(format!("{location} holds other bytes"));
+    }
+    if told.size != Some(sealed.len() as u64) {
+        return Err(format!("the receipt says {:?} bytes, there are {}", told.size, sealed.len()));
+    }
+    let sha256 = Sha256(sha2::Sha256::digest(&sealed).into());
+    if told.sha256.is_some_and(|told| told != sha256) { Err("the receipt has another sha256".into()) } else { Ok(()) }
 }
 
 fn two_instances(bench: &Bench) -> Result<(), Broken> {

@@ -192,6 +192,7 @@ impl Ledger {
             connection: Connection::open_in_memory().expect("SQLite opens in memory"),
             path: PathBuf::from(":memory:"),
         };
+        ledger.prepare().expect("SQLite is ready");
         ledger.connection.execute_batch(SCHEMA).expect("the schema is valid");
         ledger
     }
@@ -207,6 +208,9 @@ impl Ledger {
         self.connection.pragma_update(None, "journal_mode", "wal")?;
         self.connection.pragma_update(None, "synchronous", "full")?;
         self.connection.set_prepared_statement_cache_capacity(64);
+        // A statement is planned once. Without this SQLite plans anew whenever a value is bound that might decide whether an
+        // index with a condition applies: two thirds of what the ledger cost. Our questions spell those conditions out.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(())
     }
 
