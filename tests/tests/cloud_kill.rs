@@ -32,6 +32,7 @@ const PHASES_WITH_PARTS: [&str; 7] = [
     "between_report_and_receipt",
     "replacing",
 ];
+const PART_ROUNDS: u64 = 10;
 const RUNS_PER_ROUND: u64 = 5;
 const RANDOM_KILL_MS_MAX: u64 = 400;
 /// Measurements, each with 4 kB of text, of a file that needs three parts.
@@ -45,14 +46,20 @@ fn number(variable: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text}")))
 }
 
+/// How often kills are to be tried, in parts with a store and a server of their own: every round looks at every object of its part.
+fn parts() -> impl Iterator<Item = u64> {
+    let rounds = number("LITMUS_KILL_ROUNDS").unwrap_or(PART_ROUNDS);
+    (0..rounds.div_ceil(PART_ROUNDS)).map(move |part| PART_ROUNDS.min(rounds - part * PART_ROUNDS))
+}
+
 /// Kills in every round; `objects` is an independent look at what lies there. How often the host was killed.
 fn torture(
     sink: &str,
     phases: &[&'static str],
     project: &Project,
+    rounds: u64,
     objects: impl Fn() -> BTreeMap<String, Vec<u8>>,
 ) -> u64 {
-    let rounds = number("LITMUS_KILL_ROUNDS").unwrap_or(10).max(phases.len() as u64);
     let seed = number("LITMUS_KILL_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("LITMUS_KILL_SEED={seed}, {rounds} rounds");
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -132,30 +139,40 @@ fn only_whole(objects: &BTreeMap<String, Vec<u8>>, versions: &BTreeMap<String, V
 
 #[test]
 fn no_half_file_in_a_folder_wherever_the_host_dies() {
-    let project = Project::new();
-    let root = project.path("objects");
-    torture(&format!("uri = 'file://{}'", root.display()), &PHASES, &project, || {
-        let keys = keys_of_folder(&root).into_iter().filter(|key| !key.starts_with(".litmus/"));
-        keys.map(|key| (key.clone(), fs::read(root.join(key)).unwrap())).collect()
-    });
+    for rounds in parts() {
+        let project = Project::new();
+        let root = project.path("objects");
+        torture(
+            &format!("uri = 'file://{}'", root.display()),
+            &PHASES,
+            &project,
+            rounds.max(PHASES.len() as u64),
+            || {
+                let keys = keys_of_folder(&root).into_iter().filter(|key| !key.starts_with(".litmus/"));
+                keys.map(|key| (key.clone(), fs::read(root.join(key)).unwrap())).collect()
+            },
+        );
+    }
 }
 
 #[test]
 fn no_half_object_in_a_bucket_wherever_the_host_dies() {
-    let (project, server) = (Project::new(), S3::start());
-    let proxy = Proxy::before(server.port(), |_| Fate::Forward);
-    let sink = s3(&format!("s3://{BUCKET}"), &proxy.endpoint()) + ", part_bytes = 5242880";
-    let kills = torture(&sink, &PHASES_WITH_PARTS, &project, || {
-        server.keys("test_results/").into_iter().map(|key| (key.clone(), server.get(&key).unwrap())).collect()
-    });
-    let puts: Vec<_> = proxy.seen().into_iter().filter(|(passing, _)| is_put(passing)).collect();
-    let rounds = number("LITMUS_KILL_ROUNDS").unwrap_or(10).max(PHASES_WITH_PARTS.len() as u64);
-    // One for each revision sealed, and one for each request that could be under way at a kill. A large file is three.
-    let large = rounds.div_ceil(PHASES_WITH_PARTS.len() as u64);
-    let revisions = rounds * (RUNS_PER_ROUND + 2) + 3 * large;
-    let explained = revisions + kills * (RUNS_PER_ROUND + 2) + 3 * 2 * large;
-    assert!(puts.len() as u64 <= explained, "{} puts, {explained} are explained", puts.len());
-    assert!(puts.iter().any(|(passing, _)| passing.path.contains("partNumber=2")), "files went up in parts");
+    let least = PHASES_WITH_PARTS.len() as u64;
+    for rounds in parts().map(|rounds| rounds.max(least)) {
+        let (project, server) = (Project::new(), S3::start());
+        let proxy = Proxy::before(server.port(), |_| Fate::Forward);
+        let sink = s3(&format!("s3://{BUCKET}"), &proxy.endpoint()) + ", part_bytes = 5242880";
+        let kills = torture(&sink, &PHASES_WITH_PARTS, &project, rounds, || {
+            server.keys("test_results/").into_iter().map(|key| (key.clone(), server.get(&key).unwrap())).collect()
+        });
+        let puts: Vec<_> = proxy.seen().into_iter().filter(|(passing, _)| is_put(passing)).collect();
+        // One for each revision sealed, and one for each request that could be under way at a kill. A large file is three.
+        let large = rounds.div_ceil(least);
+        let revisions = rounds * (RUNS_PER_ROUND + 2) + 3 * large;
+        let explained = revisions + kills * (RUNS_PER_ROUND + 2) + 3 * 2 * large;
+        assert!(puts.len() as u64 <= explained, "{} puts, {explained} are explained", puts.len());
+        assert!(puts.iter().any(|(passing, _)| passing.path.contains("partNumber=2")), "files went up in parts");
+    }
 }
 
 fn is_put(passing: &Passing) -> bool {
@@ -164,7 +181,10 @@ fn is_put(passing: &Passing) -> bool {
 
 #[test]
 fn nothing_is_lost_wherever_the_server_dies() {
-    let rounds = number("LITMUS_KILL_ROUNDS").unwrap_or(10);
+    parts().for_each(server_dies);
+}
+
+fn server_dies(rounds: u64) {
     let seed = number("LITMUS_KILL_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("LITMUS_KILL_SEED={seed}, {rounds} rounds");
     let mut rng = fastrand::Rng::with_seed(seed);

@@ -17,8 +17,8 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use litmus_core::digest::{BatchDigester, Conversions, Digests, TableDigest};
 use litmus_core::{
-    AttachmentReceipt, AttachmentState, Audit, Call, Decision, Grade, Held, Receipt, Report, Run, RunId, Sha256, SinkError, Status, Table, TableStream,
-    decide,
+    AttachmentReceipt, AttachmentState, Audit, Call, Decision, Grade, Held, Receipt, Report, Run, RunId, Sha256,
+    SinkError, Status, Table, TableStream, decide,
 };
 use serde::{Deserialize, Serialize};
 
@@ -262,8 +262,8 @@ impl Folder {
         let mut receipts = Vec::new();
         for (nth, attachment) in run.attachments().iter().enumerate() {
             let AttachmentState::Present { file, size, .. } = &attachment.state else { continue };
-            let mut bytes =
-                fs::read(file).map_err(|why| SinkError::transient(format!("{file}: cannot be read")).with_source(why))?;
+            let mut bytes = fs::read(file)
+                .map_err(|why| SinkError::transient(format!("{file}: cannot be read")).with_source(why))?;
             if self.is(Mutant::CutAttachment) {
                 bytes.truncate(bytes.len() / 2);
             }

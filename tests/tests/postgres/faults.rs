@@ -112,7 +112,7 @@ fn a_server_without_a_connection_to_spare() {
     let asked = |sql: &str| server.try_psql("postgres", sql).ok();
     let hogging = || hog(&server, "bench", "SELECT pg_sleep(600)");
     let mut hogs = [hogging(), hogging(), hogging()];
-    let full = wait_until(Duration::from_secs(60), || {
+    let full = wait_until(Duration::from_mins(1), || {
         for hog in &mut hogs {
             if hog.try_wait().expect("its end can be asked for").is_some() {
                 *hog = hogging();

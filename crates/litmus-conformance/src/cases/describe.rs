@@ -92,7 +92,8 @@ fn schema_holds_together(bench: &Bench) -> Result<(), Broken> {
     for (key, property) in properties {
         let Some(default) = property.get("default") else { continue };
         // The rest of the schema may want other keys beside it.
-        let alone = json!({"$defs": schema["$defs"].as_object().cloned().unwrap_or_default(), "properties": {key: property}});
+        let alone =
+            json!({"$defs": schema["$defs"].as_object().cloned().unwrap_or_default(), "properties": {key: property}});
         if let Err(error) = validator(&alone)?.validate(&json!({key: default})) {
             return Err(format!("the default of \"{key}\": {error}"));
         }
