@@ -32,6 +32,7 @@ const PHASES_WITH_PARTS: [&str; 7] = [
     "between_report_and_receipt",
     "replacing",
 ];
+/// Every round looks at every object of its part.
 const PART_ROUNDS: u64 = 10;
 const RUNS_PER_ROUND: u64 = 5;
 const RANDOM_KILL_MS_MAX: u64 = 400;
@@ -46,10 +47,10 @@ fn number(variable: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text}")))
 }
 
-/// How often kills are to be tried, in parts with a store and a server of their own: every round looks at every object of its part.
-fn parts() -> impl Iterator<Item = u64> {
+/// How often kills are to be tried, in parts with a store and a server of their own; each at least so often.
+fn parts(least: u64) -> impl Iterator<Item = u64> {
     let rounds = number("LITMUS_KILL_ROUNDS").unwrap_or(PART_ROUNDS);
-    (0..rounds.div_ceil(PART_ROUNDS)).map(move |part| PART_ROUNDS.min(rounds - part * PART_ROUNDS))
+    (0..rounds.div_ceil(PART_ROUNDS)).map(move |part| PART_ROUNDS.min(rounds - part * PART_ROUNDS).max(least))
 }
 
 /// Kills in every round; `objects` is an independent look at what lies there. How often the host was killed.
@@ -139,26 +140,20 @@ fn only_whole(objects: &BTreeMap<String, Vec<u8>>, versions: &BTreeMap<String, V
 
 #[test]
 fn no_half_file_in_a_folder_wherever_the_host_dies() {
-    for rounds in parts() {
+    for rounds in parts(PHASES.len() as u64) {
         let project = Project::new();
         let root = project.path("objects");
-        torture(
-            &format!("uri = 'file://{}'", root.display()),
-            &PHASES,
-            &project,
-            rounds.max(PHASES.len() as u64),
-            || {
-                let keys = keys_of_folder(&root).into_iter().filter(|key| !key.starts_with(".litmus/"));
-                keys.map(|key| (key.clone(), fs::read(root.join(key)).unwrap())).collect()
-            },
-        );
+        torture(&format!("uri = 'file://{}'", root.display()), &PHASES, &project, rounds, || {
+            let keys = keys_of_folder(&root).into_iter().filter(|key| !key.starts_with(".litmus/"));
+            keys.map(|key| (key.clone(), fs::read(root.join(key)).unwrap())).collect()
+        });
     }
 }
 
 #[test]
 fn no_half_object_in_a_bucket_wherever_the_host_dies() {
     let least = PHASES_WITH_PARTS.len() as u64;
-    for rounds in parts().map(|rounds| rounds.max(least)) {
+    for rounds in parts(least) {
         let (project, server) = (Project::new(), S3::start());
         let proxy = Proxy::before(server.port(), |_| Fate::Forward);
         let sink = s3(&format!("s3://{BUCKET}"), &proxy.endpoint()) + ", part_bytes = 5242880";
@@ -181,7 +176,7 @@ fn is_put(passing: &Passing) -> bool {
 
 #[test]
 fn nothing_is_lost_wherever_the_server_dies() {
-    parts().for_each(server_dies);
+    parts(1).for_each(server_dies);
 }
 
 fn server_dies(rounds: u64) {

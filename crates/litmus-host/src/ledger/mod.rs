@@ -209,7 +209,7 @@ impl Ledger {
         self.connection.pragma_update(None, "synchronous", "full")?;
         self.connection.set_prepared_statement_cache_capacity(64);
         // A statement is planned once. Without this SQLite plans anew whenever a value is bound that might decide whether an
-        // index with a condition applies: two thirds of what the ledger cost. Our questions spell those conditions out.
+        // index with a condition applies: half of what a schedule of the simulation cost. Our questions spell those conditions out.
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(())
     }
