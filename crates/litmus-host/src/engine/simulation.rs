@@ -8,7 +8,7 @@ mod seeds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use litmus_core::{Audit, Capabilities, Decision, Grade, Held, Rank, RunId, Sha256, Status, Summary, decide};
@@ -16,7 +16,7 @@ use litmus_core::{Audit, Capabilities, Decision, Grade, Held, Rank, RunId, Sha25
 use super::lane::{End, Failure, Health, Lane, Now, Outcome, Policy, RunReport, Step};
 use super::queue::{Item, SharedLedger, SinkQueue, StoreQueue, lock};
 use crate::ledger::tests::{destination, found, summary};
-use crate::ledger::{Ledger, ScanChange, Selection};
+use crate::ledger::{ScanChange, Selection};
 
 const STEPS: usize = 120;
 /// In 2026, so that a clock may go back.
@@ -86,7 +86,8 @@ struct SimSink {
     id: i64,
     calls: Vec<Call>,
     waits_until: Option<Duration>,
-    states: BTreeMap<i64, String>,
+    /// As of the last check: revision, state, run, sha256, strikes.
+    deliveries: Vec<(i64, String, RunId, Sha256, u32)>,
 }
 
 struct Simulation {
@@ -119,9 +120,10 @@ fn policy() -> Policy {
 }
 
 impl Simulation {
-    fn new(seed: u64, bug: Bug) -> Self {
+    /// `ledger` is emptied: making one, and its statements, costs a third of a schedule.
+    fn new(seed: u64, bug: Bug, ledger: SharedLedger) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let ledger = Arc::new(Mutex::new(Ledger::in_memory()));
+        lock(&ledger).empty();
         let sinks = (0..random.usize(1..=3))
             .map(|n| {
                 let (lane, queue, id) = start(&ledger, n, random.u64(..));
@@ -134,7 +136,7 @@ impl Simulation {
                     hangs: false,
                     full: false,
                 };
-                SimSink { world, lane, queue, id, calls: vec![], waits_until: None, states: BTreeMap::new() }
+                SimSink { world, lane, queue, id, calls: vec![], waits_until: None, deliveries: vec![] }
             })
             .collect();
         Self {
@@ -442,6 +444,8 @@ impl Simulation {
         for (at, sink) in self.sinks.iter_mut().enumerate() {
             let ledger = lock(&self.ledger);
             let same_world = ledger.incarnation(sink.id) == Some(sink.world.incarnation.to_string());
+            let states: BTreeMap<i64, String> =
+                sink.deliveries.drain(..).map(|(revision, state, ..)| (revision, state)).collect();
             let deliveries = ledger.deliveries(sink.id);
             for (revision, state, run_id, sha256, strikes) in &deliveries {
                 self.trace = (self.trace.rotate_left(5) ^ *revision as u64 ^ u64::from(*strikes))
@@ -451,7 +455,7 @@ impl Simulation {
                 if *strikes > by_chance && !self.poison.contains_key(run_id) {
                     return Err(format!("sink {at}: {run_id} has {strikes} strikes without a fault of its own"));
                 }
-                let before = sink.states.get(revision).map_or("", String::as_str);
+                let before = states.get(revision).map_or("", String::as_str);
                 if before != state && !edge(before, state) {
                     return Err(format!("sink {at}, revision {revision}: {before} → {state} is no edge"));
                 }
@@ -471,8 +475,7 @@ impl Simulation {
                     _ => {}
                 }
             }
-            let states = deliveries.into_iter().map(|(revision, state, ..)| (revision, state)).collect();
-            sink.states = states;
+            sink.deliveries = deliveries;
         }
         Ok(())
     }
@@ -501,7 +504,7 @@ impl Simulation {
                 return self.arrived();
             }
         }
-        let stuck: Vec<_> = self.sinks.iter().map(|sink| (sink.lane.health(), &sink.states)).collect();
+        let stuck: Vec<_> = self.sinks.iter().map(|sink| (sink.lane.health(), &sink.deliveries)).collect();
         Err(format!("the backlog does not drain: {stuck:?}"))
     }
 
@@ -510,9 +513,8 @@ impl Simulation {
     fn is_drained(&self, at: usize) -> bool {
         let sink = &self.sinks[at];
         let hangs = |run: &RunId| self.poison.contains_key(run);
-        let deliveries = lock(&self.ledger).deliveries(sink.id);
         let is_open = |state: &str| matches!(state, "pending" | "in_flight" | "retry_wait" | "unconfirmed");
-        let mut open = deliveries.iter().filter(|(_, state, ..)| is_open(state)).peekable();
+        let mut open = sink.deliveries.iter().filter(|(_, state, ..)| is_open(state)).peekable();
         match open.peek() {
             None => sink.lane.is_confirmed() || matches!(sink.lane.health(), Health::Down(_)),
             Some(_) => open.all(|(_, state, run, ..)| hangs(run) && state != "unconfirmed"),
@@ -526,20 +528,21 @@ impl Simulation {
             expected.entry(run.run_id).or_default().insert(run.sha256);
         }
         for (at, sink) in self.sinks.iter().enumerate() {
-            let deliveries = lock(&self.ledger).deliveries(sink.id);
             for (run, revisions) in &expected {
-                let of_run = || deliveries.iter().filter(|delivery| delivery.2 == *run);
+                let of_run = || sink.deliveries.iter().filter(|delivery| delivery.2 == *run);
                 if of_run().any(|delivery| delivery.1 == "quarantined") || self.poison.contains_key(run) {
                     continue;
                 }
-                // A run with one file must be there as that file, unless a newer one was delivered and then deleted.
+                // A run with one file must be there as that file, unless a newer one was delivered and then deleted: newer by
+                // rank, or by lineage than one that is newer by rank (decision 4).
                 match sink.world.held.get(run) {
                     None => {
                         return Err(format!("sink {at}: {run} is lost: {:?}", of_run().collect::<Vec<_>>()));
                     }
                     Some(held) if revisions.len() == 1 && !revisions.contains(&held.sha256) => {
                         let only = revisions.first().expect("there is one");
-                        if self.ranks[only].1 > held.rank {
+                        let older = held.supersedes.iter().map(|older| self.ranks[older].1);
+                        if older.chain([held.rank]).all(|rank| rank < self.ranks[only].1) {
                             return Err(format!("sink {at}: {run} is an older revision than the one that is there"));
                         }
                     }

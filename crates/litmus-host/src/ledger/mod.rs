@@ -197,6 +197,17 @@ impl Ledger {
         ledger
     }
 
+    /// Forgets everything but its layout, as a new one.
+    #[cfg(test)]
+    pub(crate) fn empty(&self) {
+        let emptied = self.transaction(|t| {
+            t.prepare_cached("UPDATE revisions SET replaced_by = NULL")?.execute([])?;
+            let tables = ["history", "requests", "deliveries", "files", "revisions", "destinations"];
+            tables.iter().try_for_each(|table| t.prepare_cached(&format!("DELETE FROM {table}"))?.execute([]).map(drop))
+        });
+        emptied.expect("a ledger in memory can be written");
+    }
+
     /// A copy of this ledger in `folder`, for a dry run to write into.
     pub(crate) fn copy_to(&self, folder: &Path) -> Result<()> {
         let target = folder.join("ledger.db").display().to_string();

@@ -1,18 +1,24 @@
 //! Which schedules are run, and that the simulation finds what is planted.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::{Bug, STEPS, Simulation};
+use crate::engine::queue::SharedLedger;
+use crate::ledger::Ledger;
 
-fn simulate(seed: u64, bug: Bug) -> Result<(), String> {
-    traced(seed, bug).0
+fn ledger() -> SharedLedger {
+    Arc::new(Mutex::new(Ledger::in_memory()))
+}
+
+fn simulate(seed: u64, bug: Bug, ledger: &SharedLedger) -> Result<(), String> {
+    traced(seed, bug, ledger).0
 }
 
 /// How a seed ended, and what happened on the way, as a hash.
-fn traced(seed: u64, bug: Bug) -> (Result<(), String>, u64) {
-    let mut simulation = Simulation::new(seed, bug);
+fn traced(seed: u64, bug: Bug, ledger: &SharedLedger) -> (Result<(), String>, u64) {
+    let mut simulation = Simulation::new(seed, bug, Arc::clone(ledger));
     let mut run = || {
         for step in 0..STEPS {
             simulation.step().map_err(|why| format!("seed {seed}, step {step}: {why}"))?;
@@ -36,12 +42,13 @@ fn no_schedule_of_faults_breaks_an_invariant() {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
+                let ledger = ledger();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= to {
                         return;
                     }
-                    if let Err(why) = simulate(seed, Bug::None) {
+                    if let Err(why) = simulate(seed, Bug::None, &ledger) {
                         next.store(to, Ordering::Relaxed);
                         *broken.lock().unwrap() = Some((seed, why));
                     }
@@ -57,21 +64,24 @@ fn no_schedule_of_faults_breaks_an_invariant() {
 
 #[test]
 fn planted_bugs_are_found() {
+    let ledger = ledger();
     for bug in [Bug::ReportForgotten, Bug::ReceiptBeforeCommit, Bug::NeverHalfOpens] {
-        let found = (0..2000).find_map(|seed| simulate(seed, bug).err().map(|why| (seed, why)));
+        let found = (0..2000).find_map(|seed| simulate(seed, bug, &ledger).err().map(|why| (seed, why)));
         let (seed, why) = found.unwrap_or_else(|| panic!("{bug:?} was not found in 2000 schedules"));
         println!("{bug:?}: {why}");
         assert!(why.starts_with(&format!("seed {seed}, ")), "{why}");
-        assert_eq!(simulate(seed, bug), Err(why), "a failing seed fails alike each time");
+        assert_eq!(simulate(seed, bug, &ledger), Err(why), "a failing seed fails alike each time");
     }
 }
 
 #[test]
 fn a_seed_replays_exactly() {
     let mut traces = BTreeSet::new();
+    let used = ledger();
     for seed in 0..50 {
-        let first = traced(seed, Bug::None);
-        assert_eq!(first, traced(seed, Bug::None), "seed {seed}");
+        // With what another schedule left in the ledger, and without.
+        let first = traced(seed, Bug::None, &used);
+        assert_eq!(first, traced(seed, Bug::None, &ledger()), "seed {seed}");
         traces.insert(first.1);
     }
     assert_eq!(traces.len(), 50, "each seed is a schedule of its own");
