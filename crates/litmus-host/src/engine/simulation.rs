@@ -492,6 +492,7 @@ impl Simulation {
             self.crash();
         }
         self.scan();
+        self.check()?;
         for _ in 0..DRAIN_STEPS {
             for at in 0..self.sinks.len() {
                 self.drive(at)?;
@@ -575,7 +576,9 @@ fn edge(from: &str, to: &str) -> bool {
         "committed" => &["unconfirmed", "pending", "gone", "superseded"],
         "unconfirmed" => &["committed", "pending", "gone", "superseded", "quarantined"],
         "quarantined" => &["gone", "superseded"],
-        "superseded" | "gone" => &["pending"],
+        // Gone: in one scan it was the best that was left, and then its own file had vanished, too.
+        "superseded" => &["pending", "gone"],
+        "gone" => &["pending"],
         _ => &[],
     };
     may.contains(&to)
