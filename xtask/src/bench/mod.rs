@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             match name {
                 Name::Host => host::run(options.files)?,
                 Name::Record => record::run(options.rounds)?,
-                Name::Syslog => syslog::run()?,
+                Name::Syslog => syslog::run(options.rounds)?,
                 Name::Cloud => cloud::run(options.rounds, &options.peers)?,
                 Name::Postgres => {
                     let all = Data::value_variants().iter().copied();

@@ -15,20 +15,33 @@ const PYTHON: &str = include_str!("record.py");
 /// Runs of one turn.
 const RUNS: u32 = 40;
 
+/// Where files lie in memory, so that what is left is the programs' own time.
+const MEMORY: &str = "/dev/shm";
+
 pub(super) fn run(rounds: u32) -> Result<()> {
     process::run(&mut process::cargo(["build", "--release", "--package", "litmus-record", "--example", "timing"]))?;
-    let folder = target().join("bench/record");
+    on("a disk: here with two syncs, there without", &target().join("bench/record"), rounds)?;
+    if Path::new(MEMORY).is_dir() {
+        let folder = Path::new(MEMORY).join(format!("litmus-bench-{}", std::process::id()));
+        let result = on("memory", &folder, rounds);
+        fs::remove_dir_all(&folder)?;
+        result?;
+    }
+    Ok(())
+}
+
+fn on(what: &str, folder: &Path, rounds: u32) -> Result<()> {
     for release in RELEASES {
         let python = release.install()?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            fresh(&folder)?;
+            fresh(folder)?;
             let mut timing = Command::new(Profile::Release.folder().join("examples/timing"));
             ours.push(answer(timing.arg(folder.join("ours")).args([release.format, &RUNS.to_string()]))?);
-            theirs.push(client(release, &python, &folder)?);
+            theirs.push(client(release, &python, folder)?);
         }
         let of = |all: &[Value], name: &str| median(all.iter().filter_map(|one| one[name].as_f64()).collect());
-        println!("{} runs of 40 measurements, {rounds} rounds in turn, medians:", release.format);
+        println!("{} runs of 40 measurements on {what}; {rounds} rounds in turn, medians:", release.format);
         for (what, name) in [("finish()", "seal"), ("the whole run", "whole")] {
             let (ours, theirs) = (of(&ours, name), of(&theirs, name));
             let (ours_ms, theirs_ms) = (ours * 1e3, theirs * 1e3);

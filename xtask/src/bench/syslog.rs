@@ -14,8 +14,8 @@ use crate::workspace::{Profile, root, target};
 use crate::{Result, build, process};
 
 /// Runs, and measurements in each: the large data set of the performance notes.
-const RUNS: u64 = 20;
-const MEASUREMENTS: u64 = 100_000;
+const RUNS: u32 = 20;
+const MEASUREMENTS: u32 = 100_000;
 /// Messages that the others send, of so many bytes.
 const PEER_MESSAGES: u64 = 1_000_000;
 const PEER_BYTES: usize = 255;
@@ -23,8 +23,6 @@ const PEER_BYTES: usize = 255;
 const LOGGER_HEADER: &str = "<13>1 - - litmus - - - ";
 /// Python takes long enough with a quarter of them.
 const PYTHON_MESSAGES: u64 = 250_000;
-/// Rounds, each with every way once.
-const ROUNDS: usize = 5;
 /// The file has its last line once it has not grown for this long.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -37,10 +35,11 @@ struct Way {
     costs: Vec<Cost>,
 }
 
-pub(super) fn run() -> Result<()> {
+/// Rounds, each with every way once.
+pub(super) fn run(rounds: u32) -> Result<()> {
     let profile = Profile::Release;
     build::measured(profile)?;
-    let data = data(profile)?;
+    let data = super::generated(RUNS, MEASUREMENTS)?;
     let work = target().join("bench/syslog");
     fs::create_dir_all(&work)?;
     let lines = work.join("lines");
@@ -49,7 +48,7 @@ pub(super) fn run() -> Result<()> {
     let server = Server::start(profile)?;
     let address = format!("127.0.0.1:{}", server.port);
     // What the host sends: a message a measurement, a step and a run.
-    let own = RUNS * (MEASUREMENTS + 8 + 1);
+    let own = u64::from(RUNS) * u64::from(MEASUREMENTS + 8 + 1);
     let mut ways = [
         way("litmus-host, syslog.so", own),
         way("a prepared file, written to the socket", PEER_MESSAGES),
@@ -65,8 +64,8 @@ pub(super) fn run() -> Result<()> {
         Ok(Cost::default())
     };
     let own_framed = work.join("own-framed");
-    for round in 1..=ROUNDS {
-        println!("round {round} of {ROUNDS}");
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}");
         server.time(&mut ways[0], || measure::run(&mut host(profile, &data, &work, server.port)?))?;
         if round == 1 {
             frame(&server.received, &own_framed)?;
@@ -93,7 +92,7 @@ pub(super) fn run() -> Result<()> {
             measure::run(python.arg("-c").arg(PYTHON).args([server.port.to_string(), PYTHON_MESSAGES.to_string()]))
         })?;
     }
-    print(&mut ways);
+    print(&mut ways, rounds);
     Ok(())
 }
 
@@ -101,9 +100,9 @@ fn way(name: &'static str, messages: u64) -> Way {
     Way { name, messages, bytes: 0, took: Vec::new(), costs: Vec::new() }
 }
 
-fn print(ways: &mut [Way]) {
+fn print(ways: &mut [Way], rounds: u32) {
     println!(
-        "messages a second into rsyslog over TCP, to the last line in its file; medians of {ROUNDS} rounds, nothing lost"
+        "messages a second into rsyslog over TCP, to the last line in its file; medians of {rounds} rounds, nothing lost"
     );
     println!(
         "{:<40} {:>9} {:>7} {:>10} {:>22} {:>7} {:>11} {:>11} {:>8}",
@@ -130,17 +129,6 @@ fn print(ways: &mut [Way]) {
             rate_of(way) / logger
         );
     }
-}
-
-/// Generated run files, made when first asked for.
-fn data(profile: Profile) -> Result<PathBuf> {
-    let data = target().join(format!("bench/{RUNS}x{MEASUREMENTS}"));
-    if !data.exists() {
-        let mut generate = Command::new(profile.folder().join("generate-runs"));
-        generate.arg(&data).args(["--runs", &RUNS.to_string(), "--measurements", &MEASUREMENTS.to_string()]);
-        process::run(&mut generate)?;
-    }
-    Ok(data)
 }
 
 /// The lines of the others: as `logger` reads them, and ready for the socket.

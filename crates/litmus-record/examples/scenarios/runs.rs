@@ -169,6 +169,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         }),
         of("no_steps", "ZERO-1", None, |_| {}),
         of("comparators", "CMP-1", FAILED, comparators),
+        of("many", "MANY-1", PASSED, many),
         of("numbers", "NF-1", FAILED, numbers),
         of("units", "UNI-1", PASSED, units),
         of("sweep", "SWEEP-1", FAILED, sweep),
@@ -185,6 +186,15 @@ pub(crate) fn all() -> Vec<Scenario> {
 
 fn one_measurement(noted: &Noted<'_>) {
     noted.step("s", PASSED, |step| noted.measure(step, "s", PASSED, limits("v", 1.0, 0.0, 2.0)));
+}
+
+/// More than a small run holds, so that it is encoded otherwise.
+fn many(noted: &Noted<'_>) {
+    noted.step("sweep", PASSED, |step| {
+        for at in 0..1200 {
+            noted.measure(step, "sweep", PASSED, limits(&format!("point_{at}"), f64::from(at) / 1200.0, 0.0, 1.0));
+        }
+    });
 }
 
 fn passes(noted: &Noted<'_>) {

@@ -1,8 +1,8 @@
 //! What stands in the footer beside the rows.
 
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Map, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Map;
 
 use super::columns;
 use crate::data::{RunData, StepData};
@@ -24,7 +24,7 @@ pub(super) fn flat(run: &RunData, renamed: &[(String, String)]) -> Footer {
     }
     footer.extend(run.header.options.environment_json.clone().map(|text| ("environment_json", text)));
     if !run.steps.is_empty() {
-        footer.push(("step_results", step_results(run).to_string()));
+        footer.push(("step_results", step_results(run)));
     }
     footer.extend([("schema_version", "1.0".to_owned()), recorder()]);
     footer
@@ -61,38 +61,64 @@ fn object(values: &[(String, Value)]) -> serde_json::Value {
     values.iter().map(|(name, value)| (name.clone(), columns::json(value))).collect::<Map<_, _>>().into()
 }
 
-/// The step manifest of flat files (`step_entry_dict` of the platform), with the messages, for which it has no place.
-fn step_results(run: &RunData) -> serde_json::Value {
+/// An entry of the step manifest of flat files (`step_entry_dict` of the platform), with the messages, for which it has no place.
+#[derive(Serialize)]
+struct StepEntry<'a> {
+    index: usize,
+    name: &'a str,
+    node_id: Option<&'a str>,
+    file: Option<&'a str>,
+    function: Option<&'a str>,
+    class_name: Option<&'a str>,
+    module: Option<&'a str>,
+    step_path: &'a str,
+    parent_path: &'a str,
+    description: Option<&'a str>,
+    markers: Option<&'a str>,
+    outcome: Option<&'static str>,
+    started_at: String,
+    ended_at: Option<String>,
+    duration_s: Option<f64>,
+    vector_index: usize,
+    inputs: serde_json::Value,
+    outputs: serde_json::Value,
+    has_measurements: bool,
+    measurement_count: usize,
+    vector_count: usize,
+    error_message: Option<String>,
+}
+
+fn step_results(run: &RunData) -> String {
     let mut entries = Vec::new();
     for (index, step) in run.steps.iter().enumerate() {
-        for vector in super::flat::vectors(step) {
-            entries.push(json!({
-                "index": index,
-                "name": step.options.name,
-                "node_id": step.options.node_id,
-                "file": step.options.file,
-                "function": step.options.function,
-                "class_name": step.options.class_name,
-                "module": step.options.module,
-                "step_path": step.path,
-                "parent_path": super::flat::parent_path(run, step),
-                "description": step.options.description,
-                "markers": step.options.markers,
-                "outcome": step.outcome.map(Outcome::as_str),
-                "started_at": time(step.started_at),
-                "ended_at": step.ended_at.map(time),
-                "duration_s": duration(step),
-                "vector_index": vector.index,
-                "inputs": vector.data.map_or_else(|| json!({}), |data| object(&data.params)),
-                "outputs": vector.data.map_or_else(|| object(&step.outputs), |data| object(&data.outputs)),
-                "has_measurements": !vector.measurements.is_empty(),
-                "measurement_count": vector.measurements.len(),
-                "vector_count": super::flat::vectors(step).len(),
-                "error_message": vector.data.map_or_else(|| step.messages.text(), |data| data.messages.text()),
-            }));
-        }
+        let vectors = super::flat::vectors(step);
+        let options = &step.options;
+        entries.extend(vectors.iter().map(|vector| StepEntry {
+            index,
+            name: &options.name,
+            node_id: options.node_id.as_deref(),
+            file: options.file.as_deref(),
+            function: options.function.as_deref(),
+            class_name: options.class_name.as_deref(),
+            module: options.module.as_deref(),
+            step_path: &step.path,
+            parent_path: super::flat::parent_path(run, step),
+            description: options.description.as_deref(),
+            markers: options.markers.as_deref(),
+            outcome: step.outcome.map(Outcome::as_str),
+            started_at: time(step.started_at),
+            ended_at: step.ended_at.map(time),
+            duration_s: duration(step),
+            vector_index: vector.index,
+            inputs: object(vector.data.map_or(&[], |data| &data.params)),
+            outputs: object(vector.data.map_or(&step.outputs, |data| &data.outputs)),
+            has_measurements: !vector.measurements.is_empty(),
+            measurement_count: vector.measurements.len(),
+            vector_count: vectors.len(),
+            error_message: vector.data.map_or_else(|| step.messages.text(), |data| data.messages.text()),
+        }));
     }
-    entries.into()
+    serde_json::to_string(&entries).expect("keys are texts, and numbers are finite")
 }
 
 /// As Python's `isoformat` gives it.

@@ -14,6 +14,7 @@ mod footer;
 mod journal;
 mod name;
 mod nested;
+mod small;
 mod write;
 
 use std::path::{Path, PathBuf};
