@@ -4,6 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, SystemTime};
 
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMicrosecondType;
+use jiff::Timestamp;
+use litmus_core::Table;
+use litmus_core::reader::RunFile;
 use litmus_tests::artifacts::host;
 use litmus_tests::corpus::{self, Source};
 use litmus_tests::database::{self, Measurement};
@@ -93,6 +98,7 @@ fn compare(way: &str, messages: &[&Message], sources: &[Source]) {
                 assert!(message.timestamp.ends_with('Z') && message.timestamp.len() == 27, "{named}: {message:?}");
                 assert_eq!(message.pri, 16 * 8 + severity(message), "{named}: {message:?}");
             }
+            at_the_time_of_the_event(&named, &of_run, run, &RunFile::open(&source.data_dir, path).expect("a run"));
             if corpus::is_exempt(source) {
                 continue;
             }
@@ -109,6 +115,38 @@ fn compare(way: &str, messages: &[&Message], sources: &[Source]) {
             }
         }
     }
+}
+
+/// TIMESTAMP is when it happened, and HOSTNAME where.
+fn at_the_time_of_the_event(named: &str, of_run: &[&Message], run: &Message, file: &RunFile) {
+    let written = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let summary = file.summary();
+    if let Some(ended) = summary.run_ended_at {
+        assert_eq!(run.timestamp, written(ended), "{named}");
+    }
+    let hostname = summary.columns.get("station_hostname").and_then(serde_json::Value::as_str);
+    if let Some(hostname) = hostname.or(summary.station_id.as_deref()).filter(|name| is_plain_hostname(name)) {
+        assert_eq!(run.host, hostname, "{named}");
+    }
+    let mut taken = Vec::new();
+    for batch in file.open_table(Table::Measurements).expect("a table") {
+        let batch = batch.expect("a batch");
+        let times = batch.column_by_name("measurement_timestamp").expect("a core column");
+        let times = times.as_primitive::<TimestampMicrosecondType>().iter().flatten();
+        taken.extend(times.map(|time| written(Timestamp::from_microsecond(time).expect("a time"))));
+    }
+    taken.sort();
+    let of_measurements = of_run.iter().filter(|message| message.msgid == "measurement");
+    let mut found: Vec<_> = of_measurements.map(|message| message.timestamp.clone()).collect();
+    found.sort();
+    // The receiver puts its own time where a measurement has none.
+    if taken.len() == found.len() {
+        assert_eq!(found, taken, "{named}");
+    }
+}
+
+fn is_plain_hostname(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
 fn severity(message: &Message) -> u8 {

@@ -131,18 +131,6 @@ impl Kind {
         })
     }
 
-    /// Whether arrays of a type are columns of this kind as they are; false for lists, whose elements have to be looked at.
-    pub(crate) fn is_stored_as(self, data_type: &DataType) -> bool {
-        match (self, data_type) {
-            (Self::Text | Self::Json, DataType::Utf8)
-            | (Self::Int, DataType::Int64)
-            | (Self::Float, DataType::Float64)
-            | (Self::Bool, DataType::Boolean) => true,
-            (Self::Timestamp, DataType::Timestamp(TimeUnit::Microsecond, Some(zone))) => &**zone == "UTC",
-            _ => false,
-        }
-    }
-
     /// The Arrow type of this kind.
     pub fn data_type(self) -> DataType {
         match self {
@@ -245,7 +233,6 @@ mod tests {
         use Kind::{Bool, BoolList, Float, Int, Json, Text, TextList, Timestamp};
         for kind in [Text, Int, Float, Bool, Timestamp, Json, TextList, BoolList] {
             assert_eq!(Kind::of(&kind.field("x")), Some(kind));
-            assert_eq!(kind.is_stored_as(&kind.data_type()), !matches!(kind, TextList | BoolList));
         }
         assert_eq!(Kind::of(&Field::new("x", DataType::Int32, true)), None);
     }

@@ -17,7 +17,18 @@ fn record_error(py: Python<'_>, error: &RecordError) -> PyErr {
 
 /// Options come as JSON: their names were checked by the signatures in Python.
 fn options<T: serde::de::DeserializeOwned>(json: &str) -> PyResult<T> {
-    serde_json::from_str(json).map_err(|error| PyTypeError::new_err(error.to_string()))
+    let mut reader = serde_json::Deserializer::from_str(json);
+    serde_path_to_error::deserialize(&mut reader).map_err(|error| PyTypeError::new_err(told(&error)))
+}
+
+/// `dut_serial: invalid type: integer 5, expected a string`: which argument, and no place in a JSON that the user never saw.
+fn told(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let what = error.inner().to_string();
+    let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+    match error.path().to_string().as_str() {
+        "." => what.to_owned(),
+        path => format!("{path}: {what}"),
+    }
 }
 
 fn parsed<T: std::str::FromStr<Err = RecordError>>(py: Python<'_>, text: &str) -> PyResult<T> {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import threading
 import timeit
@@ -240,7 +241,29 @@ def test_it_never_raises_into_the_test(log: logging.Logger, capsys: pytest.Captu
     log.warning(Unspeakable())
     assert step.failures[0] == "'%d items' with arguments that do not fit it (TypeError)"
     assert step.failures[1] == "'%s' with arguments that do not fit it (RuntimeError)"
-    assert len(step.failures) == 3
+    assert step.failures[2] == "a Unspeakable without a text (RuntimeError) with arguments that do not fit it (RuntimeError)"
+
+    class Unwritable:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+        __repr__ = __str__
+
+    log.warning(Unwritable())
+    assert len(step.failures) == 4, "what cannot be shown was said all the same"
+
+
+def test_what_is_no_unicode_fails_the_step_too(log: logging.Logger) -> None:
+    class Keeps(Step):
+        def log(self, level: int, logger: str, message: str) -> None:
+            raise OSError("it cannot be kept")
+
+    handler = LitmusHandler(keep_level=logging.DEBUG)
+    log.addHandler(handler)
+    step = handler.step = Keeps("s")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
+    log.warning("cannot read %s", os.fsdecode(b"caf\xe9.csv"))
+    assert step.failures == ["cannot read caf\\udce9.csv"]
 
 
 def test_it_hears_nothing_of_what_is_logged_while_it_is_at_work(log: logging.Logger) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import json
 import logging
 import math
+import os
+import shutil
 import threading
 import unittest
 import uuid
@@ -118,6 +121,72 @@ def test_exceptions_end_steps_as_what_they_are(client: Client) -> None:
     assert [found[name] for name in ends] == expected
 
 
+@both_formats
+def test_what_is_no_unicode_is_written_out(tmp_path: Path, format: str) -> None:
+    client = Client(tmp_path / "results", format=format)
+    odd = os.fsdecode(b"caf\xe9")
+    run = client.start_run(odd, "bench_1", operator=odd)
+    log = logging.Logger("my_test")
+    log.addHandler(LitmusHandler(run, keep_level=logging.DEBUG))
+    with run.step(odd) as step:
+        step.measure(odd, 1, units=odd)
+        step.observe(odd, [odd, {odd: odd}])
+        step.attach(odd + ".txt", odd)
+        with step.vector(where=odd):
+            log.info("info %s", odd)
+    with run.step("logs"):
+        log.warning("cannot read %s", odd)
+
+    class Unspeakable(Exception):
+        def __str__(self) -> str:
+            raise IndexError("no text")
+
+    with pytest.raises(ValueError, match="bad reply"), run.step("raises"):
+        raise ValueError(f"bad reply {odd}")
+    with pytest.raises(Unspeakable), run.step("unspeakable"):
+        raise Unspeakable
+    with run.step("by hand") as step:
+        step.fail(ValueError("an exception"))  # type: ignore[arg-type]
+    run.custom(where=odd)
+    assert run.finish().outcome == "errored"
+    written = "caf\\udce9"
+    found = steps(client, run)
+    assert found[written] is not None
+    assert {name: found[name] for name in ("logs", "raises", "unspeakable", "by hand")} == {
+        "logs": "failed", "raises": "errored", "unspeakable": "errored", "by hand": "failed",
+    }  # fmt: skip
+    measured = client.get_measurements(run)[0]
+    assert measured["measurement_name"] == written and measured["measurement_units"] == written
+    assert client.get_run(run).dut_serial == written
+
+
+def test_a_child_that_ends_leaves_the_attachments_to_its_parent(client: Client) -> None:
+    run = client.start_run("SN1", "bench_1")
+    with run.step("s") as step:
+        step.measure("v", 1)
+        step.attach("scope.csv", b"1,2\n")
+    child = os.fork()
+    if child == 0:
+        # As an interpreter ends: what it holds is dropped.
+        del step, run
+        gc.collect()
+        os._exit(0)
+    os.waitpid(child, 0)
+    run.finish()
+    attached = [path.read_bytes() for path in Path(client.data_dir).rglob("*scope.csv")]
+    assert attached == [b"1,2\n"]
+
+
+def test_attachments_that_are_gone_are_told(client: Client) -> None:
+    run = client.start_run("SN1", "bench_1")
+    with run.step("s") as step:
+        step.attach("scope.csv", b"1,2\n")
+    shutil.rmtree(Path(client.data_dir) / "recording" / f"{run.run_id}_ref")
+    with pytest.raises(RecordError, match="attachments are gone") as told:
+        run.finish()
+    assert told.value.hint
+
+
 def test_a_run_as_a_block_is_finished_whatever_ends_it(client: Client) -> None:
     with client.start_run("GOOD", "b") as run, run.step("s") as step:
         step.measure("v", 1, low=0)
@@ -138,6 +207,9 @@ def test_what_comes_too_late_is_told(client: Client, caplog: pytest.LogCaptureFi
         step.measure("late", 1)
     assert told.value.hint
     step.fail("too late")
+    with client.start_run("SN2", "b") as harmless, harmless.step("s"):
+        harmless.finish()
+    assert harmless.finish().late == 0, "a step that ends after its run loses nothing"
     with caplog.at_level(logging.WARNING, "litmus_host"):
         assert run.finish().late >= 1
     assert "recorded after its end" in caplog.text
@@ -152,8 +224,14 @@ def test_what_is_wrong_is_told_at_once(client: Client, tmp_path: Path) -> None:
             step.measure("v", "three")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="dut_seral"):
         client.start_run(dut_seral="SN1", station_id="b")  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="expected a string"):
+    with pytest.raises(TypeError, match="dut_serial: invalid type: integer `5`, expected a string$"):
         client.start_run(5, "b")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="station_id: it is None"):
+        client.start_run("SN1", None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="name: it is None"):
+        run.step(None)  # type: ignore[arg-type]
+    with run.step("attach") as step, pytest.raises(TypeError, match="bytes-like"):
+        step.attach("n.bin", 5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="flat and nested"):
         Client(tmp_path, format="round")
     with pytest.raises(ValueError, match="off, on and synced"):

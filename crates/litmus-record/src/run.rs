@@ -1,5 +1,7 @@
 //! A run that is being recorded.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -177,7 +179,8 @@ impl Shared {
         let mut recording = self.lock();
         let Recording { state, journal, journal_error, late } = &mut *recording;
         let State::Open(data) = state else {
-            *late += 1;
+            // A step that ends after its run loses nothing by it.
+            *late += u64::from(!matches!(event, Event::StepEnded { .. } | Event::VectorEnded { .. }));
             return Err(RecordError::finished(event.what()));
         };
         if let Some(file) = journal
@@ -220,7 +223,9 @@ impl Shared {
                 }
             }
         };
-        let result = seal::seal(&self.data_dir, &self.attachments, &mut data);
+        // Arrow panics where a column would be larger than 2 GiB; the run must not be lost with it.
+        let sealing = AssertUnwindSafe(|| seal::seal(&self.data_dir, &self.attachments, &mut data));
+        let result = catch_unwind(sealing).unwrap_or_else(|panic| Err(panicked(&*panic)));
         let mut recording = self.lock();
         match result {
             Ok(path) => {
@@ -274,6 +279,13 @@ impl Shared {
             other => recording.state = other,
         }
     }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> RecordError {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = text.unwrap_or("it did not say why");
+    RecordError::new(format!("the run cannot be encoded: {text}"))
+        .with_hint("a value that stands on every row is too long for a column: attach it instead, as a file")
 }
 
 impl std::fmt::Debug for Run {

@@ -101,9 +101,21 @@ impl Shape {
     }
 }
 
+/// Whether arrays of a type are columns of this kind as they are; false for lists, whose elements have to be looked at.
+fn is_stored_as(kind: Kind, data_type: &DataType) -> bool {
+    match (kind, data_type) {
+        (Kind::Text | Kind::Json, DataType::Utf8)
+        | (Kind::Int, DataType::Int64)
+        | (Kind::Float, DataType::Float64)
+        | (Kind::Bool, DataType::Boolean) => true,
+        (Kind::Timestamp, DataType::Timestamp(TimeUnit::Microsecond, Some(zone))) => &**zone == "UTC",
+        _ => false,
+    }
+}
+
 /// An array of a shape as a column of this kind: the shape's natural kind, or text.
 pub(super) fn convert(array: &ArrayRef, shape: Shape, kind: Kind) -> ArrayRef {
-    if kind.is_stored_as(array.data_type()) {
+    if is_stored_as(kind, array.data_type()) {
         return Arc::clone(array);
     }
     let target = kind.data_type();
@@ -208,4 +220,17 @@ pub(super) fn scalar_json(array: &ArrayRef, kind: Kind) -> Option<serde_json::Va
         Kind::Timestamp => micros_text(array.as_primitive::<TimestampMicrosecondType>().value(0)).into(),
         Kind::TextList | Kind::BoolList => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_of_a_kind_is_taken_as_it_is() {
+        use Kind::{Bool, BoolList, Float, Int, Json, Text, TextList, Timestamp};
+        for kind in [Text, Int, Float, Bool, Timestamp, Json, TextList, BoolList] {
+            assert_eq!(is_stored_as(kind, &kind.data_type()), !matches!(kind, TextList | BoolList));
+        }
+    }
 }

@@ -378,7 +378,8 @@ impl Driver {
                 let mut failure = self.failure(&error);
                 if failure.status == Status::Cancelled && Instant::now() >= running.deadline {
                     failure.status = Status::Deadline;
-                    "the time allowed for the batch ran out".clone_into(&mut failure.message);
+                    "the time allowed for the batch ran out\nhint: raise the sink's `deadline`, or lower its `batch_runs_max`"
+                        .clone_into(&mut failure.message);
                 }
                 let sink_well = failure.status.class() == RetryClass::Suspect && self.is_well();
                 End::Failed { failure, sink_well }

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 from . import active
+from .values import readable, said
 
 # What these loggers say is about litmus_host itself, and no test result.
 _OWN_LOGGERS = "litmus_host"
@@ -94,12 +95,13 @@ class LitmusHandler(logging.Handler):
 
     def _tell(self, step: Any, record: logging.LogRecord) -> None:
         message = _message(record)
+        # First what counts: that a record cannot be kept undoes no failure.
+        if record.levelno >= self._fail_level:
+            step.fail(message)
         if record.levelno >= self._keep_level:
             keep = getattr(step, "log", None)
             if keep is not None:
-                keep(record.levelno, record.name, message)
-        if record.levelno >= self._fail_level:
-            step.fail(message)
+                keep(record.levelno, said(record.name), message)
 
 
 class TesterKitHandler(LitmusHandler):
@@ -120,9 +122,10 @@ def _is_our_own(logger: str) -> bool:
 def _message(record: logging.LogRecord) -> str:
     """A record whose arguments do not fit its text is a record all the same."""
     try:
-        return record.getMessage()
+        return readable(record.getMessage())
     except Exception as error:
-        return f"{record.msg!r} with arguments that do not fit it ({type(error).__name__})"
+        shown = repr(record.msg) if isinstance(record.msg, str) else said(record.msg)
+        return readable(f"{shown} with arguments that do not fit it ({type(error).__name__})")
 
 
 def _level(level: int | str) -> int:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from . import _native, active
 from .summary import moment
-from .values import as_json, kinded, micros, number
+from .values import as_json, kinded, micros, number, readable, said
 
 _log = logging.getLogger("litmus_host.record")
 _Started = TypeVar("_Started", bound="_Recording")
@@ -110,31 +110,34 @@ class _Recording:
             "outcome": outcome,
             "timestamp": None if timestamp is None else micros(timestamp),
         }
-        judged, taken = self._handle.measure(name, reading, details)
+        texts = {key: readable(given) if isinstance(given, str) else given for key, given in details.items()}
+        judged, taken = self._handle.measure(readable(name), reading, texts)
         return Measurement(name, reading, units, low, high, nominal, comparator, spec_ref, judged, moment(taken))
 
     def fail(self, message: str | None = None) -> None:
         """Marks it as failed."""
-        self._handle.judge("failed", message)
+        self._handle.judge("failed", None if message is None else said(message))
 
     def skip(self, message: str | None = None) -> None:
         """Marks it as skipped, unless it failed already."""
-        self._handle.judge("skipped", message)
+        self._handle.judge("skipped", None if message is None else said(message))
 
     def error(self, message: str | None = None) -> None:
         """Marks it as errored: the test itself broke."""
-        self._handle.judge("errored", message)
+        self._handle.judge("errored", None if message is None else said(message))
 
     def observe(self, name: str, value: Any) -> None:
         """Notes an output: a value that was observed, not judged. The last one of a name counts."""
-        self._handle.observe(name, kinded(value))
+        self._handle.observe(readable(name), kinded(value))
 
     def attach(self, name: str, content: bytes | str | os.PathLike[str]) -> str:
         """Stores bytes or a text beside the run, under a name such as ``scope.csv``, or a copy of the file at a ``Path``. It is
         referred to as the output ``scope``; returns the reference."""
         if isinstance(content, os.PathLike):
             return self._handle.attach_file(Path(content))
-        return self._handle.attach(name, content.encode() if isinstance(content, str) else bytes(content))
+        # Not bytes(content): of a number n, that would be n zeroes.
+        stored = readable(content).encode() if isinstance(content, str) else memoryview(content).tobytes()
+        return self._handle.attach(readable(name), stored)
 
     @property
     def outcome(self) -> str | None:
@@ -142,10 +145,11 @@ class _Recording:
         return self._handle.outcome
 
     def _end(self, exception: BaseException | None) -> None:
-        if exception is not None:
-            outcome = _outcome_of(exception)
-            self._handle.judge(outcome, f"{type(exception).__name__}: {exception}")
-        self._handle.end()
+        try:
+            if exception is not None:
+                self._handle.judge(_outcome_of(exception), f"{type(exception).__name__}: {said(exception)}")
+        finally:
+            self._handle.end()
 
 
 class Vector(_Recording):
@@ -169,7 +173,7 @@ class Step(_Recording):
 
     def vector(self, **params: Any) -> _Opened[Vector]:
         """Starts a vector with these inputs."""
-        return _Opened(self.run, lambda: Vector(self._handle.open_vector([(n, kinded(v)) for n, v in params.items()]), self))
+        return _Opened(self.run, lambda: Vector(self._handle.open_vector([(readable(n), kinded(v)) for n, v in params.items()]), self))
 
     def step(self, name: str, description: str | None = None, **options: Any) -> _Opened[Step]:
         """Starts a step within this one; a failure of it fails this one when it ends."""
@@ -182,7 +186,7 @@ class Step(_Recording):
 
     def log(self, level: int, logger: str, message: str) -> None:
         """Keeps a log record with the step: all of a step's become its attachment ``log.jsonl`` when it ends."""
-        self._handle.log(level, logger, message)
+        self._handle.log(level, readable(logger), readable(message))
 
 
 class Run:
@@ -224,7 +228,7 @@ class Run:
     def custom(self, **values: Any) -> None:
         """Notes custom values; the last one of a name counts."""
         for name, value in values.items():
-            self._handle.custom(name, kinded(value))
+            self._handle.custom(readable(name), kinded(value))
 
     def instrument(self, name: str, **options: Any) -> None:
         """Notes an instrument that the whole run uses. ``name`` is its role, such as ``dmm``; options: ``id``, ``driver``,
@@ -248,7 +252,7 @@ class Run:
 
     def abort(self, message: str | None = None) -> None:
         """Ends the run as aborted without saving it; ``finish()`` saves it after all."""
-        self._handle.abort(message)
+        self._handle.abort(None if message is None else said(message))
 
     def __enter__(self) -> Run:
         return self
@@ -297,7 +301,7 @@ class _VectorAndStep:
 
 def start(recorder: _native.Recorder, given: Mapping[str, Any]) -> Run:
     """Starts a run with these options."""
-    return Run(recorder.start_run(as_json(given)))
+    return Run(recorder.start_run(as_json(given, "dut_serial", "station_id")))
 
 
 def _step_options(
@@ -312,7 +316,7 @@ def _step_options(
     function: str | None = None,
     markers: str | None = None,
 ) -> str:
-    return as_json(locals())
+    return as_json(locals(), "name")
 
 
 def _instrument(
@@ -332,7 +336,7 @@ def _instrument(
     cal_lab: str | None = None,
     mocked: bool | None = None,
 ) -> str:
-    return as_json(locals())
+    return as_json(locals(), "name")
 
 
 def _outcome_of(exception: BaseException) -> str:

@@ -10,9 +10,27 @@ from typing import Any
 from uuid import UUID
 
 
-def as_json(options: Mapping[str, Any]) -> str:
+def readable(text: str) -> str:
+    """A text that a file can hold. A lone surrogate, as ``os.fsdecode`` makes of a byte that is no UTF-8, is written out:
+    ``\\udce9``."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def said(value: object) -> str:
+    """What somebody said, whatever it is: that it cannot be written down must not undo that it was said."""
+    try:
+        return readable(str(value))
+    except Exception as error:
+        return f"a {type(value).__name__} without a text ({type(error).__name__})"
+
+
+def as_json(options: Mapping[str, Any], *required: str) -> str:
     """What is given of some options; what is None is not."""
-    return json.dumps({name: value for name, value in options.items() if value is not None}, default=_option)
+    for name in required:
+        if options[name] is None:
+            raise TypeError(f"{name}: it is None, where a text is needed")
+    given = {name: value for name, value in options.items() if value is not None}
+    return json.dumps({n: readable(v) if isinstance(v, str) else v for n, v in given.items()}, default=_option)
 
 
 def _option(value: Any) -> Any:
@@ -52,12 +70,12 @@ def kinded(value: Any) -> tuple[str, Any]:
     if isinstance(value, float):
         return ("float", float(value))
     if isinstance(value, str):
-        return ("text", str(value))
+        return ("text", readable(value))
     if isinstance(value, datetime):
         return ("time", micros(value))
     if isinstance(value, (Mapping, list, tuple, set, frozenset)) or hasattr(value, "tolist"):
         return ("json", json.dumps(_plain(value)))
-    return ("text", str(value))
+    return ("text", said(value))
 
 
 def _plain(value: Any) -> Any:
@@ -65,11 +83,11 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()  # an array of numpy
     if isinstance(value, Mapping):
-        return {str(name): _plain(member) for name, member in value.items()}
+        return {said(name): _plain(member) for name, member in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(member) for member in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float)):
         return value
-    return _aware(value).isoformat() if isinstance(value, datetime) else str(value)
+    return _aware(value).isoformat() if isinstance(value, datetime) else said(value)

@@ -21,6 +21,10 @@ pub(crate) struct Attachments {
     prefix: String,
     /// Whether what was never sealed is thrown away with the run.
     forget: AtomicBool,
+    /// Who records: a child that it forks has the same handles, and must not throw anything away.
+    process: u32,
+    stored: AtomicBool,
+    published: AtomicBool,
 }
 
 impl Attachments {
@@ -30,7 +34,9 @@ impl Attachments {
             Format::Nested => format!("file://{}/{}/", name::date(header.started_at), header.session_id),
         };
         let folder = data_dir.join(RECORDING).join(format!("{}_ref", header.run_id));
-        Self { data_dir: data_dir.to_owned(), folder, prefix, forget: AtomicBool::new(false) }
+        let [forget, stored, published] = [const { AtomicBool::new(false) }; 3];
+        let process = std::process::id();
+        Self { data_dir: data_dir.to_owned(), folder, prefix, forget, process, stored, published }
     }
 
     /// Without a journal, nobody can seal the run once its handles are gone.
@@ -72,7 +78,10 @@ impl Attachments {
         let opened = OpenOptions::new().write(true).create_new(true).open(&path);
         let mut file = opened.map_err(|error| RecordError::io(&path, "the attachment cannot be made", &error))?;
         match fill(&mut file, &path) {
-            Ok(()) => Ok(format!("{}{name}", self.prefix)),
+            Ok(()) => {
+                self.stored.store(true, Ordering::Relaxed);
+                Ok(format!("{}{name}", self.prefix))
+            }
             Err(error) => {
                 // A half one that nothing refers to.
                 let _ = fs::remove_file(&path);
@@ -84,8 +93,19 @@ impl Attachments {
     /// Moves them to where the sealed file refers to them: a folder beside it, or the data dir's `files/`.
     pub(super) fn publish(&self, runs: &Path, header: &Header) -> Result<(), RecordError> {
         if !self.folder.is_dir() {
-            return Ok(());
+            // Nothing was attached, or a try before this one came so far.
+            if self.published.load(Ordering::Relaxed) || !self.stored.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let gone = RecordError::new(format!("{}: the run's attachments are gone", self.folder.display()));
+            return Err(gone.with_hint("put the folder back, and finish the run again"));
         }
+        self.move_out(runs, header)?;
+        self.published.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn move_out(&self, runs: &Path, header: &Header) -> Result<(), RecordError> {
         let names = self.synced()?;
         match header.format {
             Format::Flat => {
@@ -144,7 +164,7 @@ impl Attachments {
 
 impl Drop for Attachments {
     fn drop(&mut self) {
-        if self.forget.load(Ordering::Relaxed) {
+        if self.forget.load(Ordering::Relaxed) && std::process::id() == self.process {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }

@@ -63,7 +63,8 @@ pub(super) fn seal(folder: &Path, header: &Header, bytes: &[u8]) -> Result<PathB
     rename_new(&temporary, &sealed).map_err(|error| {
         let failed = RecordError::io(&sealed, "the sealed run cannot be put there", &error);
         match error.kind() {
-            io::ErrorKind::AlreadyExists => failed.with_hint("move that file away and finish the run again"),
+            io::ErrorKind::AlreadyExists => failed
+                .with_hint("a child of this process has sealed the run, or another has its name: move that file away and finish the run again"),
             _ => failed,
         }
     })?;
@@ -79,6 +80,9 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(cannot)?;
-    file.write_all(bytes).map_err(cannot)?;
-    file.sync_all().map_err(cannot)
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
+        // Half a file that nobody would sweep.
+        let _ = fs::remove_file(path);
+        cannot(error)
+    })
 }

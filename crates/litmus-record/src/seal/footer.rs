@@ -8,6 +8,9 @@ use super::columns;
 use crate::data::{RunData, StepData};
 use crate::{Outcome, Value};
 
+/// A step manifest that is longer is left out.
+const MANIFEST_BYTES_MAX: usize = 8 << 20;
+
 /// Keys and values.
 pub(super) type Footer = Vec<(&'static str, String)>;
 
@@ -24,7 +27,11 @@ pub(super) fn flat(run: &RunData, renamed: &[(String, String)]) -> Footer {
     }
     footer.extend(run.header.options.environment_json.clone().map(|text| ("environment_json", text)));
     if !run.steps.is_empty() {
-        footer.push(("step_results", step_results(run)));
+        let manifest = step_results(run);
+        // It only repeats what the rows say, and readers take the footer into memory: ours refuses one beyond 32 MB.
+        if manifest.len() <= MANIFEST_BYTES_MAX {
+            footer.push(("step_results", manifest));
+        }
     }
     footer.extend([("schema_version", "1.0".to_owned()), recorder()]);
     footer

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
-use super::{RECORDING, durable};
+use super::{RECORDING, durable, name};
 use crate::RecordError;
 use crate::data::{Event, Header, RunData};
 
@@ -105,11 +105,17 @@ impl Replay {
         // What has no newline was cut off: the test had not gone on from there.
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let mut lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate();
-        let Some((_, first)) = lines.next() else { return Err(damaged(1, &"it is not there")) };
+        let Some((_, first)) = lines.next() else {
+            let empty = RecordError::new(format!("{}: the journal holds nothing", path.display()));
+            return Err(empty.with_hint("remove it: no run can be made of it"));
+        };
         let first: First<Header> = serde_json::from_slice(first).map_err(|error| damaged(1, &error))?;
         if first.litmus_journal != VERSION {
             return Err(damaged(1, &format!("the journal is of version {}", first.litmus_journal))
                 .with_hint("recover it with the release that wrote it"));
+        }
+        if !name::is_plain(&first.header.stem) {
+            return Err(damaged(1, &format!("{:?} cannot be the name of its file", first.header.stem)));
         }
         let mut last = first.header.started_at;
         let mut run = RunData::new(first.header);

@@ -7,6 +7,8 @@ use litmus_core::RunId;
 
 /// What a name may have of a serial, so that it and what is put after it fit into the 255 bytes of a file's name.
 const PART_BYTES_MAX: usize = 120;
+/// A longer ending is no extension.
+const EXTENSION_BYTES_MAX: usize = 16;
 
 /// `20260601T013000Z_<run id's first 8>[_<serial>]`, as the platform names files since 0.2: in 0.1 a second run of a serial
 /// within a second replaced the first. If somebody has that name already, the whole id stands in it.
@@ -23,6 +25,14 @@ pub(crate) fn stem(data_dir: &Path, started_at: Timestamp, run_id: RunId, serial
     if is_taken { stem(&id) } else { short }
 }
 
+/// Whether this is a name that [`stem`] can have made: a journal may come from anybody.
+pub(super) fn is_plain(stem: &str) -> bool {
+    stem.len() <= 2 * PART_BYTES_MAX
+        && !stem.starts_with('.')
+        && !stem.contains(|letter: char| letter.is_control() || matches!(letter, '/' | '\\'))
+        && !stem.is_empty()
+}
+
 /// The folder of a run: the day it started, UTC.
 pub(super) fn date(started_at: Timestamp) -> String {
     started_at.strftime("%Y-%m-%d").to_string()
@@ -36,8 +46,14 @@ pub(super) fn safe(text: &str) -> String {
         letter => letter,
     };
     let mut name: String = text.chars().map(replace).collect();
-    let end = (0..=PART_BYTES_MAX.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
-    name.truncate(end.unwrap_or(0));
+    if name.len() > PART_BYTES_MAX {
+        // The extension says what an attachment is.
+        let extension =
+            name.rfind('.').map(|at| name[at..].to_owned()).filter(|tail| tail.len() <= EXTENSION_BYTES_MAX);
+        let extension = extension.unwrap_or_default();
+        name.truncate(name.floor_char_boundary(PART_BYTES_MAX - extension.len()));
+        name.push_str(&extension);
+    }
     // A leading dot hides the file from the host; a trailing blank or dot is lost on Windows shares.
     let name = name.trim_end_matches([' ', '.']);
     match name.strip_prefix('.') {
@@ -73,8 +89,11 @@ mod tests {
             let path = Path::new(&stem);
             assert_eq!(path.components().count(), 1, "{stem}");
             assert!(stem.starts_with("19700101T000000Z_07070707"), "{stem}");
+            assert!(is_plain(&stem), "{stem}");
         }
         assert_eq!(safe("シリアル-Ω é 007"), "シリアル-Ω é 007");
+        let long = safe(&format!("{}.csv", "x".repeat(300)));
+        assert!(long.len() == PART_BYTES_MAX && long.ends_with("x.csv"), "{long}");
     }
 
     #[test]

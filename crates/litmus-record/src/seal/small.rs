@@ -13,7 +13,7 @@ use std::ops::Range;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, ToByteSlice,
+    ArrowPrimitiveType, DataType, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, ToByteSlice,
 };
 
 use self::thrift::{Fields, structure};
@@ -56,7 +56,7 @@ impl Kind {
             DataType::Boolean => Self::Bool,
             DataType::Int32 => Self::Int,
             DataType::Int64 => Self::Long,
-            DataType::Timestamp(..) => Self::Time,
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => Self::Time,
             DataType::Float64 => Self::Double,
             DataType::Utf8 => Self::Text,
             _ => return None,

@@ -199,6 +199,32 @@ fn a_line_that_was_cut_off_is_left_out_and_a_damaged_one_is_told() {
 }
 
 #[test]
+fn a_journal_that_names_a_file_elsewhere_or_holds_nothing_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data_dir = folder.path().join("results");
+    for stem in ["../../outside", "/tmp/outside", "..", ".hidden", "a\\\\b", ""] {
+        let run = client(&data_dir, Format::Flat).start_run(RunOptions::new("SN1", "b")).expect("a run");
+        let journal = data_dir.join("recording").join(format!("{}.jsonl", run.id()));
+        let text = fs::read_to_string(&journal).expect("a journal");
+        let (before, after) = text.split_once("\"stem\":\"").expect("a header");
+        let after = &after[after.find('"').expect("an end")..];
+        // The program is gone, and somebody else has written there.
+        std::mem::forget(run);
+        fs::remove_file(&journal).expect("removed");
+        fs::write(&journal, format!("{before}\"stem\":\"{stem}{after}")).expect("written");
+        let recovered = recover(&data_dir).expect("the journals are read");
+        let error = recovered[0].result.as_ref().expect_err(stem).to_string();
+        assert!(error.contains("cannot be the name of its file"), "{stem}: {error}");
+        assert_eq!(rows::all_runs(folder.path()).len(), 0, "{stem}");
+        fs::remove_file(&journal).expect("removed");
+    }
+    fs::write(data_dir.join("recording/empty.jsonl"), "").expect("written");
+    let recovered = recover(&data_dir).expect("the journals are read");
+    let error = recovered[0].result.as_ref().expect_err("nothing is in it");
+    assert!(error.to_string().contains("holds nothing") && error.hint().is_some_and(|hint| hint.contains("remove it")));
+}
+
+#[test]
 fn a_sealed_run_whose_journal_survived_is_not_sealed_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = client(folder.path(), Format::Flat).start_run(RunOptions::new("SN1", "b")).expect("a run");

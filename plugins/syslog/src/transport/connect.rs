@@ -23,9 +23,13 @@ pub(super) fn tcp(
     let name = (host.name.clone(), host.port);
     let socket = in_time(address, timeout, patience, move || {
         let until = Instant::now() + timeout;
-        each(resolve(&name)?, |to| {
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            TcpStream::connect_timeout(&to, left)
+        let addresses = resolve(&name)?;
+        let mut untried = addresses.len() as u32;
+        each(addresses, |to| {
+            // One that swallows everything leaves the others their share.
+            let left = until.saturating_duration_since(Instant::now()) / untried;
+            untried -= 1;
+            TcpStream::connect_timeout(&to, left.max(Duration::from_millis(1)))
         })
     })?;
     // Messages are gathered before they are written; nothing is gained by the kernel waiting for more.

@@ -37,7 +37,11 @@ impl Datagrams {
             if let Some(error) = connect::other_kind(address, error) {
                 return error;
             }
-            SinkError::transient(format!("cannot send to {address}: {error}\nhint: is the receiver running?"))
+            let hint = match error.kind() {
+                io::ErrorKind::PermissionDenied => "the host's user may not write to this socket",
+                _ => "is the receiver running?",
+            };
+            SinkError::transient(format!("cannot send to {address}: {error}\nhint: {hint}"))
         };
         let socket = match address {
             Address::Udp(host) => Socket::Udp(connect::udp(host, address, *connect_timeout, patience)?),

@@ -46,7 +46,7 @@ impl<'a> Patience<'a> {
         }
         match self.until {
             Some(until) if Instant::now() >= until => Err(SinkError::transient(
-                "the receiver did not take everything in the time allowed\nhint: raise the sink's deadline, or make batches smaller",
+                "the receiver did not take everything in the time allowed\nhint: raise the sink's `deadline`, lower `batch_runs_max`, or raise messages_per_second_max if it is set",
             )),
             _ => Ok(()),
         }
@@ -114,11 +114,10 @@ impl Connection {
     }
 }
 
-/// Holds messages back so that no more than so many leave in a second.
+/// Holds messages back so that no more than so many leave in a second. What a pause left unused is not made up for.
 struct Pace {
-    per_second: u32,
-    since: Instant,
-    sent: u64,
+    interval: Duration,
+    due: Instant,
 }
 
 /// How far a sender may run ahead of its pace: a sleep is no shorter than this.
@@ -126,16 +125,17 @@ const AHEAD: Duration = Duration::from_millis(5);
 
 impl Pace {
     fn new(per_second: u32) -> Self {
-        Self { per_second, since: Instant::now(), sent: 0 }
+        Self { interval: Duration::from_secs(1) / per_second, due: Instant::now() }
     }
 
     fn wait(&mut self, patience: &Patience<'_>) -> Result<(), SinkError> {
-        let due = Duration::from_secs_f64(self.sent as f64 / f64::from(self.per_second));
-        self.sent += 1;
-        while let Some(early) = due.checked_sub(self.since.elapsed()).filter(|early| *early >= AHEAD) {
+        while let Some(early) = self.due.checked_duration_since(Instant::now()).filter(|early| *early >= AHEAD) {
             patience.check()?;
             std::thread::sleep(early.min(POLL));
         }
+        // A sleep may be late by as much.
+        let late = Instant::now().checked_sub(AHEAD).filter(|earliest| self.due < *earliest);
+        self.due = late.unwrap_or(self.due) + self.interval;
         Ok(())
     }
 }

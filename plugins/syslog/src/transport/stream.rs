@@ -3,8 +3,10 @@
 //! Syslog has no answer, so what a sender can know is what the transport tells it. At the end of a batch the sending side is
 //! closed, and the receiver's close is waited for. A receiver closes when it has read our end, which comes after the last
 //! message: that is *acknowledged*. (A receiver that dies with bytes unread makes the kernel reset the connection, and that is
-//! an error here.) A receiver that does not close in time proves nothing: *sent*. Nothing here proves that a message was
-//! stored.
+//! an error here.) But a receiver may also have closed before anything of ours reached it, and far away that looks alike: so
+//! its kernel must have acknowledged our end by then, which is what a receiver that read it does no later than with its own. A
+//! receiver that does not close in time proves nothing: *sent*, provided that its kernel took everything. Nothing here proves
+//! that a message was stored.
 
 use std::io;
 use std::sync::Arc;
@@ -35,8 +37,9 @@ pub(super) struct Stream {
 }
 
 /// Receivers with GnuTLS, rsyslog's among them, refuse a client without a word: they reset the connection.
-const REFUSED_CLIENT: &str = "it ended right after TLS was agreed, as receivers do that want a client certificate: set client_cert_file and client_key_file";
-const REFUSED_CERTIFICATE: &str = "it ended right after TLS was agreed, as receivers do that do not accept the certificate in client_cert_file: their log says why";
+const REFUSED_CLIENT: &str = "it ended soon after TLS was agreed: it was restarted, and everything is sent again, or it wants a client certificate: then set client_cert_file and client_key_file";
+const REFUSED_CERTIFICATE: &str = "it ended soon after TLS was agreed: it was restarted, and everything is sent again, or it does not accept the certificate in client_cert_file: then its log says why";
+const CLOSED_EARLY: &str = "everything is sent again; if it stays so, the receiver turns this machine away: by an access list, or a limit of connections";
 const SENT_AGAIN: &str = "what was sent over it and not acknowledged is sent again, with the same msg_id";
 
 impl Stream {
@@ -62,7 +65,12 @@ impl Stream {
                 return Err(SinkError::config(format!("{address} is no stream")));
             }
         };
-        Ok(Self {
+        Ok(Self::over(wire, settings))
+    }
+
+    pub(super) fn over(wire: Box<dyn Wire>, settings: &Settings) -> Self {
+        let address = &settings.address;
+        Self {
             wire,
             address: address.clone(),
             framing: settings.framing,
@@ -74,7 +82,7 @@ impl Stream {
                 (Address::Tls(_), Some(_)) => REFUSED_CERTIFICATE,
                 _ => SENT_AGAIN,
             },
-        })
+        }
     }
 
     pub(super) fn send(&mut self, message: &[u8], patience: &Patience<'_>) -> Result<(), SinkError> {
@@ -117,22 +125,43 @@ impl Stream {
         self.flush(patience)?;
         match self.wire.has_ended() {
             Ok(false) => (),
-            Ok(true) => return Err(lost(&self.address, &"the receiver closed it before we did", self.hint)),
+            Ok(true) => return Err(closed_early(&self.address, self.hint)),
             Err(error) => return Err(lost_by(&self.address, &error, self.hint)),
         }
         let (wire, address, hint) = (&mut self.wire, &self.address, self.hint);
         push(self.stall_timeout, patience, || wire.half_close())
             .map_err(|stopped| stopped.into_error(address, hint))?;
-        let until = Instant::now() + self.close_timeout;
-        while Instant::now() < until {
+        if self.close_timeout.is_zero() {
+            return Ok(Grade::Sent);
+        }
+        let started = Instant::now();
+        let (mut outstanding, mut progress) = (usize::MAX, started);
+        loop {
             patience.check()?;
-            match wire.read_to_end() {
-                Ok(true) => return Ok(Grade::Acknowledged),
-                Err(error) if !is_idle(&error) => return Err(lost_by(address, &error, hint)),
-                _ => (),
+            let has_ended = match wire.read_to_end() {
+                Ok(has_ended) => has_ended,
+                Err(error) if is_idle(&error) => false,
+                Err(error) => return Err(lost_by(address, &error, hint)),
+            };
+            let now = wire.unacknowledged().map_err(|error| lost_by(address, &error, hint))?;
+            if has_ended {
+                // It closed before our end was there: its end says nothing of what was still on the way.
+                return match now {
+                    0 => Ok(Grade::Acknowledged),
+                    _ => Err(closed_early(address, hint)),
+                };
+            }
+            if now < outstanding {
+                (outstanding, progress) = (now, Instant::now());
+            }
+            if now == 0 && started.elapsed() >= self.close_timeout {
+                return Ok(Grade::Sent);
+            }
+            // As long as its machine did not take everything, it is the receiver that is waited for, and not its close.
+            if now > 0 && progress.elapsed() >= self.stall_timeout.max(self.close_timeout) {
+                return Err(Stopped::Stalled(progress.elapsed()).into_error(address, hint));
             }
         }
-        Ok(Grade::Sent)
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
@@ -204,6 +233,11 @@ fn lost_by(address: &Address, error: &io::Error, hint: &str) -> SinkError {
         Some(trouble) => trouble.at(address),
         None => lost(address, error, hint),
     }
+}
+
+fn closed_early(address: &Address, hint: &str) -> SinkError {
+    let hint = if hint == SENT_AGAIN { CLOSED_EARLY } else { hint };
+    lost(address, &"the receiver closed it before we did", hint)
 }
 
 fn lost(address: &Address, why: &dyn std::fmt::Display, hint: &str) -> SinkError {

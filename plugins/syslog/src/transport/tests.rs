@@ -103,6 +103,81 @@ fn a_receiver_that_closes_before_us_acknowledges_nothing() {
     assert_eq!(error.status(), Status::Transient, "{error}");
 }
 
+/// A connection whose receiver's close comes before the other machine has acknowledged so many bytes, which no connection within
+/// one machine ever shows.
+struct FarAway {
+    outstanding: usize,
+}
+
+impl wire::Wire for FarAway {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<bool> {
+        Ok(true)
+    }
+
+    fn half_close(&mut self) -> std::io::Result<bool> {
+        Ok(true)
+    }
+
+    fn read_to_end(&mut self) -> std::io::Result<bool> {
+        Ok(true)
+    }
+
+    fn unacknowledged(&self) -> std::io::Result<usize> {
+        Ok(self.outstanding)
+    }
+
+    fn has_ended(&mut self) -> std::io::Result<bool> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_close_that_crossed_our_messages_acknowledges_nothing() {
+    let settings = settings(json!({ "address": "tcp://far.example" }));
+    let finish = |outstanding| {
+        let mut stream = Stream::over(Box::new(FarAway { outstanding }), &settings);
+        stream.send(b"one", &patient()).unwrap();
+        stream.finish(&patient())
+    };
+    assert_eq!(finish(0).unwrap(), Grade::Acknowledged);
+    for outstanding in [1, 3001] {
+        let error = finish(outstanding).unwrap_err();
+        assert_eq!(error.status(), Status::Transient, "{error}");
+        assert!(error.to_string().contains("closed it before we did"), "{error}");
+    }
+}
+
+#[test]
+fn a_receiver_whose_machine_does_not_take_everything_is_no_delivery() {
+    let (address, received) = receiver(|stream| {
+        thread::sleep(Duration::from_secs(2));
+        drop(stream);
+    });
+    // More than the window of a receiver that never reads, less than our kernel keeps.
+    let settings = settings(json!({ "address": address, "close_timeout_ms": 200, "stall_timeout_ms": 600 }));
+    let error = deliver(&settings, &vec!["x".repeat(8000).as_str(); 100]).unwrap_err();
+    assert_eq!(error.status(), Status::Transient, "{error}");
+    assert!(error.to_string().contains("took nothing for 0."), "{error}");
+    received.join().unwrap();
+}
+
+#[test]
+fn whoever_answers_is_no_receiver_of_syslog() {
+    let (address, received) = receiver(|mut stream| {
+        stream.read(&mut [0; 100]).unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok();
+    });
+    let error = deliver(&settings(json!({ "address": address })), &["one"]).unwrap_err();
+    assert_eq!(error.status(), Status::Config, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("it answered \"HTTP/1.1 400") && text.contains("\nhint: is `address`"), "{text}");
+    received.join().unwrap();
+}
+
 #[test]
 fn a_receiver_that_stops_reading_is_left_after_the_stall_timeout_with_bounded_memory() {
     let (address, received) = receiver(|stream| {
@@ -224,6 +299,15 @@ fn messages_leave_no_faster_than_was_set() {
     let started = Instant::now();
     deliver(&settings, &["x"; 100]).unwrap();
     assert!(started.elapsed() >= Duration::from_millis(450), "{:?}", started.elapsed());
+
+    // What a pause left unused is not made up for.
+    let patience = patient();
+    let mut connection = Connection::open(&settings, None, &patience).unwrap();
+    connection.send(b"x", &patience).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    let started = Instant::now();
+    (0..60).for_each(|_| connection.send(b"x", &patience).unwrap());
+    assert!(started.elapsed() >= Duration::from_millis(270), "{:?}", started.elapsed());
 }
 
 /// An authority, and what it signs.

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use super::wire::{Wire, at_once, is_idle};
+use super::wire::{Answered, Socket, Wire, at_once, is_idle};
 use super::{Patience, trouble};
 use crate::address::{Address, Host};
 use crate::config::{Settings, TlsFiles};
@@ -154,7 +154,11 @@ fn pull(session: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<bo
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
     };
-    io::copy(&mut io::Read::take(session.reader(), state.plaintext_bytes_to_read() as u64), &mut io::sink())?;
+    if state.plaintext_bytes_to_read() > 0 {
+        let mut buffer = [0; 4096];
+        let read = io::Read::read(&mut session.reader(), &mut buffer)?;
+        return Err(Answered::error(&buffer[..read]));
+    }
     Ok(state.peer_has_closed())
 }
 
@@ -195,6 +199,12 @@ impl Wire for Tls {
 
     fn read_to_end(&mut self) -> io::Result<bool> {
         self.pull()
+    }
+
+    /// A receiver that closes at the word of TLS does so before our end is there.
+    fn unacknowledged(&self) -> io::Result<usize> {
+        const END: usize = 1;
+        Ok(Socket::unacknowledged(&self.socket)?.saturating_sub(END))
     }
 
     fn has_ended(&mut self) -> io::Result<bool> {

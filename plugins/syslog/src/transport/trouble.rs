@@ -5,6 +5,7 @@ use std::io;
 use litmus_core::{SinkError, Status};
 use rustls::{AlertDescription, CertificateError, Error};
 
+use super::wire::Answered;
 use crate::address::Address;
 
 /// Trouble with TLS: which certificate, why, and what to do.
@@ -14,9 +15,17 @@ pub(super) struct Trouble {
     hint: &'static str,
 }
 
-/// What an error of a stream says about TLS, if it does.
+/// What an error of a stream says about TLS, or about who is there, if it does.
 pub(super) fn of(error: &io::Error) -> Option<Trouble> {
-    error.get_ref()?.downcast_ref::<Error>().map(explain)
+    let error = error.get_ref()?;
+    if let Some(answered) = error.downcast_ref::<Answered>() {
+        return Some(Trouble {
+            status: Status::Config,
+            what: format!("{answered}, so it is no receiver of syslog"),
+            hint: "is `address` the port of another service?",
+        });
+    }
+    error.downcast_ref::<Error>().map(explain)
 }
 
 impl Trouble {

@@ -1,10 +1,12 @@
 //! What a stream can do, TLS or not. Each call to the kernel returns within [`POLL`], with `WouldBlock` where nothing happened.
 
+use std::ffi::c_int;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use super::POLL;
+use crate::text::readable;
 
 /// A stream.
 pub(super) trait Wire: Send {
@@ -17,8 +19,11 @@ pub(super) trait Wire: Send {
     /// Says that nothing more comes; whether the kernel has that, too.
     fn half_close(&mut self) -> io::Result<bool>;
 
-    /// Reads something and forgets it; `true` at the end. Receivers of syslog have nothing to say, but TLS does.
+    /// Looks for the end; `true` there. Receivers of syslog have nothing to say, but TLS does: who says more is none.
     fn read_to_end(&mut self) -> io::Result<bool>;
+
+    /// How many bytes the other machine has not acknowledged, our end among them. 0 where there is no other machine.
+    fn unacknowledged(&self) -> io::Result<usize>;
 
     /// Whether the receiver ended the connection already.
     fn has_ended(&mut self) -> io::Result<bool>;
@@ -37,10 +42,21 @@ pub(super) trait Socket: Read + Write + Send {
     fn set_poll(&self) -> io::Result<()>;
     /// Ends the sending side.
     fn end_sending(&self) -> io::Result<()>;
+    /// See [`Wire::unacknowledged`].
+    fn unacknowledged(&self) -> io::Result<usize>;
+}
+
+/// What a TCP socket holds that the other side's kernel has not acknowledged.
+fn outstanding(socket: &TcpStream) -> io::Result<usize> {
+    /// `SIOCOUTQ` of linux/sockios.h.
+    const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+    // SAFETY: this ioctl writes one int and nothing else.
+    let bytes = unsafe { rustix::ioctl::ioctl(socket, rustix::ioctl::Getter::<SIOCOUTQ, c_int>::new()) }?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 macro_rules! socket {
-    ($socket:ty) => {
+    ($socket:ty, $unacknowledged:expr) => {
         impl Socket for $socket {
             fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
                 <$socket>::set_nonblocking(self, nonblocking)
@@ -54,12 +70,42 @@ macro_rules! socket {
             fn end_sending(&self) -> io::Result<()> {
                 self.shutdown(Shutdown::Write)
             }
+
+            fn unacknowledged(&self) -> io::Result<usize> {
+                let unacknowledged: fn(&Self) -> io::Result<usize> = $unacknowledged;
+                unacknowledged(self)
+            }
         }
     };
 }
 
-socket!(TcpStream);
-socket!(UnixStream);
+socket!(TcpStream, outstanding);
+// Its other end is here: what it did not read when it closes makes the kernel reset the connection.
+socket!(UnixStream, |_| Ok(0));
+
+/// What somebody said that is no receiver of syslog: they say nothing.
+#[derive(Debug)]
+pub(super) struct Answered(pub(super) String);
+
+impl Answered {
+    /// How much of it is told.
+    const BYTES_MAX: usize = 60;
+
+    pub(super) fn error(bytes: &[u8]) -> io::Error {
+        let mut text = Vec::new();
+        readable(&mut text, &String::from_utf8_lossy(&bytes[..bytes.len().min(Self::BYTES_MAX)]));
+        let text = String::from_utf8_lossy(&text).into_owned();
+        io::Error::new(io::ErrorKind::InvalidData, Self(text))
+    }
+}
+
+impl std::fmt::Display for Answered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "it answered \"{}\"", self.0)
+    }
+}
+
+impl std::error::Error for Answered {}
 
 impl<S: Socket> Wire for S {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -75,7 +121,15 @@ impl<S: Socket> Wire for S {
     }
 
     fn read_to_end(&mut self) -> io::Result<bool> {
-        Ok(Read::read(self, &mut [0; 4096])? == 0)
+        let mut buffer = [0; 4096];
+        match Read::read(self, &mut buffer)? {
+            0 => Ok(true),
+            read => Err(Answered::error(&buffer[..read])),
+        }
+    }
+
+    fn unacknowledged(&self) -> io::Result<usize> {
+        Socket::unacknowledged(self)
     }
 
     fn has_ended(&mut self) -> io::Result<bool> {
