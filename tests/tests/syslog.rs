@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use arrow::array::AsArray;
@@ -98,7 +99,12 @@ fn compare(way: &str, messages: &[&Message], sources: &[Source]) {
                 assert!(message.timestamp.ends_with('Z') && message.timestamp.len() == 27, "{named}: {message:?}");
                 assert_eq!(message.pri, 16 * 8 + severity(message), "{named}: {message:?}");
             }
-            at_the_time_of_the_event(&named, &of_run, run, &RunFile::open(&source.data_dir, path).expect("a run"));
+            at_the_time_of_the_event(
+                &named,
+                &of_run,
+                run,
+                &RunFile::open(&source.data_dir, Path::new(path)).expect("a run"),
+            );
             if corpus::is_exempt(source) {
                 continue;
             }

@@ -168,7 +168,7 @@ fn a_receiver_whose_machine_does_not_take_everything_is_no_delivery() {
 #[test]
 fn whoever_answers_is_no_receiver_of_syslog() {
     let (address, received) = receiver(|mut stream| {
-        stream.read(&mut [0; 100]).unwrap();
+        stream.read_exact(&mut [0; 5]).unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").ok();
     });
     let error = deliver(&settings(json!({ "address": address })), &["one"]).unwrap_err();
