@@ -56,7 +56,7 @@ class ForwardOutcome:
 
     @property
     def already_present(self) -> int:
-        """Runs that were there."""
+        """Runs that were found there. One that an earlier call has delivered is not looked for again, and counted nowhere."""
         return sum(sink.already_present for sink in self.sinks)
 
     @property
