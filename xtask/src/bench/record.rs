@@ -24,8 +24,9 @@ pub(super) fn run(rounds: u32) -> Result<()> {
     if Path::new(MEMORY).is_dir() {
         let folder = Path::new(MEMORY).join(format!("litmus-bench-{}", std::process::id()));
         let result = on("memory", &folder, rounds);
-        fs::remove_dir_all(&folder)?;
+        let removed = fs::remove_dir_all(&folder);
         result?;
+        removed?;
     }
     Ok(())
 }

@@ -116,15 +116,18 @@ class _Recording:
 
     def fail(self, message: str | None = None) -> None:
         """Marks it as failed."""
-        self._handle.judge("failed", None if message is None else said(message))
+        self._judge("failed", message)
 
     def skip(self, message: str | None = None) -> None:
         """Marks it as skipped, unless it failed already."""
-        self._handle.judge("skipped", None if message is None else said(message))
+        self._judge("skipped", message)
 
     def error(self, message: str | None = None) -> None:
         """Marks it as errored: the test itself broke."""
-        self._handle.judge("errored", None if message is None else said(message))
+        self._judge("errored", message)
+
+    def _judge(self, outcome: str, message: object) -> None:
+        self._handle.judge(outcome, None if message is None else said(message))
 
     def observe(self, name: str, value: Any) -> None:
         """Notes an output: a value that was observed, not judged. The last one of a name counts."""
@@ -147,7 +150,7 @@ class _Recording:
     def _end(self, exception: BaseException | None) -> None:
         try:
             if exception is not None:
-                self._handle.judge(_outcome_of(exception), f"{type(exception).__name__}: {said(exception)}")
+                self._judge(_outcome_of(exception), f"{type(exception).__name__}: {said(exception)}")
         finally:
             self._handle.end()
 

@@ -23,8 +23,8 @@ pub(crate) struct Attachments {
     forget: AtomicBool,
     /// Who records: a child that it forks has the same handles, and must not throw anything away.
     process: u32,
-    stored: AtomicBool,
-    published: AtomicBool,
+    /// Whether something was stored that is not yet where the sealed file refers to it.
+    waits: AtomicBool,
 }
 
 impl Attachments {
@@ -34,9 +34,8 @@ impl Attachments {
             Format::Nested => format!("file://{}/{}/", name::date(header.started_at), header.session_id),
         };
         let folder = data_dir.join(RECORDING).join(format!("{}_ref", header.run_id));
-        let [forget, stored, published] = [const { AtomicBool::new(false) }; 3];
-        let process = std::process::id();
-        Self { data_dir: data_dir.to_owned(), folder, prefix, forget, process, stored, published }
+        let [forget, waits] = [const { AtomicBool::new(false) }; 2];
+        Self { data_dir: data_dir.to_owned(), folder, prefix, forget, process: std::process::id(), waits }
     }
 
     /// Without a journal, nobody can seal the run once its handles are gone.
@@ -79,7 +78,7 @@ impl Attachments {
         let mut file = opened.map_err(|error| RecordError::io(&path, "the attachment cannot be made", &error))?;
         match fill(&mut file, &path) {
             Ok(()) => {
-                self.stored.store(true, Ordering::Relaxed);
+                self.waits.store(true, Ordering::Relaxed);
                 Ok(format!("{}{name}", self.prefix))
             }
             Err(error) => {
@@ -94,18 +93,12 @@ impl Attachments {
     pub(super) fn publish(&self, runs: &Path, header: &Header) -> Result<(), RecordError> {
         if !self.folder.is_dir() {
             // Nothing was attached, or a try before this one came so far.
-            if self.published.load(Ordering::Relaxed) || !self.stored.load(Ordering::Relaxed) {
+            if !self.waits.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let gone = RecordError::new(format!("{}: the run's attachments are gone", self.folder.display()));
             return Err(gone.with_hint("put the folder back, and finish the run again"));
         }
-        self.move_out(runs, header)?;
-        self.published.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn move_out(&self, runs: &Path, header: &Header) -> Result<(), RecordError> {
         let names = self.synced()?;
         match header.format {
             Format::Flat => {
@@ -116,6 +109,7 @@ impl Attachments {
                 } else {
                     durable::rename_new(&self.folder, &beside)
                         .map_err(|error| RecordError::io(&beside, "the attachments cannot be moved there", &error))?;
+                    self.waits.store(false, Ordering::Relaxed);
                     durable::sync_folder(runs)
                 }
             }
@@ -155,6 +149,7 @@ impl Attachments {
             durable::rename_new(&from, &to)
                 .map_err(|error| RecordError::io(&to, "the attachment cannot be moved there", &error))?;
         }
+        self.waits.store(false, Ordering::Relaxed);
         durable::sync_folder(folder)?;
         // Empty now; if not, somebody else put something there.
         let _ = fs::remove_dir(&self.folder);

@@ -85,7 +85,7 @@ socket!(UnixStream, |_| Ok(0));
 
 /// What somebody said that is no receiver of syslog: they say nothing.
 #[derive(Debug)]
-pub(super) struct Answered(pub(super) String);
+pub(super) struct Answered(String);
 
 impl Answered {
     /// How much of it is told.
